@@ -1,0 +1,242 @@
+package consensus
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/ushercluster/usher/agent/peer"
+	"github.com/ushercluster/usher/fsm"
+)
+
+// Bounds of retrying.
+const (
+	applyTimeout   = 10 * time.Second // a command is tried this long at most
+	leaderlessWait = 3 * time.Second  // and this long without any leader
+	barrierTimeout = 5 * time.Second
+	retryFirst     = 20 * time.Millisecond
+	retryMax       = 250 * time.Millisecond
+)
+
+// NotSentError means that a command certainly did not reach a leader.
+type NotSentError struct{ Err error }
+
+func (e *NotSentError) Error() string { return "not sent: " + e.Err.Error() }
+func (e *NotSentError) Unwrap() error { return e.Err }
+
+// ErrNotLeader means that the node that was asked does not lead.
+var ErrNotLeader = errors.New("not the leader")
+
+// Apply carries a command out on the cluster's state and returns its result, from
+// whichever node it is called. It tries for at most ten seconds, always with the
+// same command ID, so that the command is applied once at most. Errors: *fsm.Error
+// when the state refused it, ErrNoQuorum, ErrUnknown (also joined with ErrNoQuorum
+// when it was sent before the quorum was lost), or the context's.
+func (s *Store) Apply(ctx context.Context, p fsm.Proposal) (fsm.Result, error) {
+	if err := s.prepare(&p); err != nil {
+		return fsm.Result{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, applyTimeout)
+	defer cancel()
+	return s.retry(ctx, p)
+}
+
+// prepare fills in what a first try needs.
+func (s *Store) prepare(p *fsm.Proposal) error {
+	v := s.View()
+	if p.ID == (fsm.CommandID{}) {
+		if _, err := rand.Read(p.ID[:]); err != nil {
+			return fmt.Errorf("draw command id: %w", err)
+		}
+	}
+	if p.Known == 0 {
+		p.Known = v.Revision()
+	}
+	kind := fsm.KindOf(p.Command)
+	if c := v.Cluster(); c != nil && kind.Level() > c.FeatureLevel {
+		return &fsm.Error{Code: fsm.CodeFeature, Message: fmt.Sprintf(
+			"%s needs feature level %d, the cluster is at %d: upgrade usher on every server first", kind, kind.Level(), c.FeatureLevel)}
+	}
+	return nil
+}
+
+func (s *Store) retry(ctx context.Context, p fsm.Proposal) (fsm.Result, error) {
+	wait, sent := retryFirst, false
+	var last error
+	leaderless := time.Now()
+	for {
+		leader := s.leader()
+		if leader != "" {
+			leaderless = time.Now()
+			r, err := s.once(ctx, leader, p)
+			if err == nil {
+				return r, r.Err()
+			}
+			if final(err) {
+				return fsm.Result{}, err
+			}
+			var not *NotSentError
+			sent = sent || !errors.As(err, &not)
+			last = err
+		}
+		if time.Since(leaderless) >= leaderlessWait || !pause(ctx, wait) {
+			return fsm.Result{}, s.gaveUp(ctx, sent, last)
+		}
+		wait = min(2*wait, retryMax)
+	}
+}
+
+// final reports whether trying again cannot help.
+func final(err error) bool {
+	var refused *fsm.Error
+	return errors.As(err, &refused) || errors.Is(err, ErrDenied) || errors.Is(err, ErrClosed)
+}
+
+// ErrDenied means that the leader did not accept the caller.
+var ErrDenied = errors.New("denied by the leader")
+
+func (s *Store) once(ctx context.Context, leader peer.ID, p fsm.Proposal) (fsm.Result, error) {
+	if leader == s.cfg.Self {
+		return s.Propose(ctx, p)
+	}
+	return s.cfg.Forward.Apply(ctx, leader, p)
+}
+
+// gaveUp says why a command was not acknowledged in time.
+func (s *Store) gaveUp(ctx context.Context, sent bool, last error) error {
+	var err error
+	if s.leader() == "" {
+		st := s.Status()
+		err = &QuorumError{Reachable: s.reachable(st), Voters: len(st.Voters)}
+	}
+	if sent {
+		err = errors.Join(err, ErrUnknown)
+	}
+	if err == nil {
+		err = context.Cause(ctx)
+	}
+	if last != nil {
+		err = fmt.Errorf("%w (last try: %w)", err, last)
+	}
+	return err
+}
+
+// Propose proposes a command here, and only here: it fails with ErrNotLeader (as a
+// NotSentError) when this node does not lead.
+func (s *Store) Propose(ctx context.Context, p fsm.Proposal) (fsm.Result, error) {
+	if s.raft.State() != raft.Leader {
+		return fsm.Result{}, &NotSentError{ErrNotLeader}
+	}
+	if s.holds.Load() > 0 {
+		return fsm.Result{}, &NotSentError{errors.New("the central role is being moved")}
+	}
+	cmd, err := fsm.Encode(p.Command)
+	if err != nil {
+		return fsm.Result{}, err
+	}
+	entry, err := fsm.EncodeEntry(fsm.Entry{
+		Now:   fsm.StampOf(s.cfg.Now()),
+		Items: []fsm.Item{{ID: p.ID, Known: p.Known, Actor: p.Actor, Command: cmd}},
+	})
+	if err != nil {
+		return fsm.Result{}, err
+	}
+	began := time.Now()
+	f := s.raft.Apply(entry, untilDeadline(ctx))
+	if err := f.Error(); err != nil {
+		s.stats.proposals.WithLabelValues("failed").Inc()
+		if errors.Is(err, raft.ErrNotLeader) || errors.Is(err, raft.ErrEnqueueTimeout) {
+			return fsm.Result{}, &NotSentError{err}
+		}
+		return fsm.Result{}, fmt.Errorf("propose: %w", err)
+	}
+	s.stats.applySeconds.Observe(time.Since(began).Seconds())
+	switch out := f.Response().(type) {
+	case []fsm.Result:
+		s.stats.proposals.WithLabelValues("applied").Inc()
+		return out[0], nil
+	case error:
+		return fsm.Result{}, fmt.Errorf("apply: %w", out)
+	default:
+		return fsm.Result{}, fmt.Errorf("apply: unexpected answer %T", out)
+	}
+}
+
+func untilDeadline(ctx context.Context) time.Duration {
+	if d, ok := ctx.Deadline(); ok {
+		return max(time.Until(d), time.Millisecond)
+	}
+	return applyTimeout
+}
+
+func (s *Store) leader() peer.ID {
+	_, id := s.raft.LeaderWithID()
+	return peer.ID(id)
+}
+
+// Read returns a view that holds everything that was acknowledged before the call
+// began, on whichever node. It costs a round to a majority.
+func (s *Store) Read(ctx context.Context) (fsm.View, error) {
+	ctx, cancel := context.WithTimeout(ctx, applyTimeout)
+	defer cancel()
+	wait, leaderless := retryFirst, time.Now()
+	var last error
+	for {
+		if leader := s.leader(); leader != "" {
+			leaderless = time.Now()
+			v, err := s.readFrom(ctx, leader)
+			if err == nil {
+				return v, nil
+			}
+			last = err
+		}
+		if time.Since(leaderless) >= leaderlessWait || !pause(ctx, wait) {
+			return fsm.View{}, s.gaveUp(ctx, false, last)
+		}
+		wait = min(2*wait, retryMax)
+	}
+}
+
+func (s *Store) readFrom(ctx context.Context, leader peer.ID) (fsm.View, error) {
+	if leader == s.cfg.Self {
+		return s.ReadHere(ctx)
+	}
+	rev, err := s.cfg.Forward.ReadIndex(ctx, leader)
+	if err != nil {
+		return fsm.View{}, err
+	}
+	return s.Reached(ctx, rev)
+}
+
+// ReadHere is a linearizable read at the leader; ErrNotLeader elsewhere. A barrier
+// is committed and applied, so everything acknowledged before is in the view.
+func (s *Store) ReadHere(ctx context.Context) (fsm.View, error) {
+	if s.raft.State() != raft.Leader {
+		return fsm.View{}, ErrNotLeader
+	}
+	if err := s.raft.Barrier(untilDeadline(ctx)).Error(); err != nil {
+		return fsm.View{}, fmt.Errorf("barrier: %w", err)
+	}
+	return s.cfg.FSM.View(), nil
+}
+
+// Reached waits until this node's state has reached a revision.
+func (s *Store) Reached(ctx context.Context, rev uint64) (fsm.View, error) {
+	for {
+		v := s.cfg.FSM.View()
+		if v.Revision() >= rev {
+			return v, nil
+		}
+		select {
+		case <-v.Newer():
+		case <-ctx.Done():
+			return fsm.View{}, fmt.Errorf("wait for revision %d: %w", rev, ctx.Err())
+		case <-s.stop:
+			return fsm.View{}, ErrClosed
+		}
+	}
+}

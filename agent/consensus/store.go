@@ -1,0 +1,191 @@
+package consensus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/ushercluster/usher/agent/logs"
+	"github.com/ushercluster/usher/agent/peer"
+	"github.com/ushercluster/usher/fsm"
+)
+
+// Forwarder reaches the leader from another node. A NotSentError means that the
+// leader certainly did not get the command.
+type Forwarder interface {
+	// Apply proposes at the leader, which authenticates the caller anew.
+	Apply(ctx context.Context, leader peer.ID, p fsm.Proposal) (fsm.Result, error)
+	// ReadIndex returns the revision of a linearizable read at the leader.
+	ReadIndex(ctx context.Context, leader peer.ID) (uint64, error)
+}
+
+// Config is what Open needs.
+type Config struct {
+	Self     peer.ID
+	Stores   *Stores
+	FSM      *fsm.FSM
+	Cache    string // path of state.cache
+	Listener net.Listener
+	Dial     func(ctx context.Context, to peer.ID) (net.Conn, error)
+	Forward  Forwarder
+	// Reachable says whether gossip sees a node alive, for messages; nil: unknown.
+	Reachable func(peer.ID) bool
+	// Election is Raft's heartbeat, election and lease timeout in one.
+	Election   time.Duration
+	Now        func() time.Time // nil: time.Now
+	Fatal      func(error)      // called once, from any goroutine, when the process must end
+	Log        zerolog.Logger
+	Registerer prometheus.Registerer
+}
+
+// DefaultElection is the election timeout when nothing else is said.
+const DefaultElection = 500 * time.Millisecond
+
+// Store is the replicated state as this node sees it. Safe for concurrent use.
+type Store struct {
+	cfg    Config
+	raft   *raft.Raft
+	trans  *wrapper
+	log    zerolog.Logger
+	stats  *stats
+	cached *fsm.View // from state.cache; nil when there was none
+
+	term   terms
+	holds  atomic.Int64 // planned moves that hold proposals back
+	stop   chan struct{}
+	wg     sync.WaitGroup
+	closed sync.Once
+}
+
+// Open opens Raft on the given stores and starts it. Without state in the stores
+// the node waits to be added by a leader. The stores stay the caller's to close.
+func Open(cfg Config) (*Store, error) {
+	if cfg.Election <= 0 {
+		cfg.Election = DefaultElection
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	cfg.Fatal = once(cfg.Fatal)
+	s := &Store{cfg: cfg, log: cfg.Log, stop: make(chan struct{}), cached: readCache(cfg.Cache, cfg.Log)}
+	s.term.init()
+	hl := logs.HCLog(cfg.Log)
+	s.trans = newWrapper(stream{cfg.Listener, cfg.Dial}, hl, s.stop)
+	notify := make(chan bool, 16)
+	rc := raft.DefaultConfig()
+	rc.LocalID = raft.ServerID(cfg.Self)
+	rc.HeartbeatTimeout, rc.ElectionTimeout, rc.LeaderLeaseTimeout = cfg.Election, cfg.Election, cfg.Election
+	rc.NotifyCh = notify
+	rc.NoLegacyTelemetry = true
+	rc.Logger = hl
+	rc.ShutdownOnRemove = false // the agent decides what a removed node does
+	guard := &watchdog{LogStore: cfg.Stores.Logs, log: cfg.Log, fatal: cfg.Fatal}
+	term := &stable{StableStore: cfg.Stores.Stable, fatal: cfg.Fatal}
+	r, err := raft.NewRaft(rc, fsm.Raft{FSM: cfg.FSM}, guard, term, cfg.Stores.Snapshots, s.trans)
+	if err != nil {
+		close(s.stop)
+		<-s.trans.done
+		return nil, errors.Join(fmt.Errorf("open raft: %w", err), s.trans.Close())
+	}
+	s.raft = r
+	s.stats = newStats(cfg.Registerer, s)
+	s.wg.Go(func() { s.watchLeadership(notify) })
+	if cfg.Cache != "" {
+		s.wg.Go(s.keepCache)
+	}
+	return s, nil
+}
+
+// Close stops Raft and what belongs to the store. The listener's connections must
+// have been closed before, because Raft reads them without a deadline.
+func (s *Store) Close() error {
+	var err error
+	s.closed.Do(func() {
+		err = s.raft.Shutdown().Error()
+		close(s.stop)
+		s.wg.Wait()
+		err = errors.Join(err, s.trans.Close())
+		<-s.trans.done
+		s.stats.close()
+	})
+	return err
+}
+
+// View is the state as this node has it now: stale by up to a replication delay,
+// and from state.cache while the live state is older than that.
+func (s *Store) View() fsm.View {
+	v := s.cfg.FSM.View()
+	if s.cached != nil && v.Revision() < s.cached.Revision() {
+		return s.cached.WithNewer(v.Newer())
+	}
+	return v
+}
+
+// Status is what Raft knows of itself.
+type Status struct {
+	Leader       peer.ID // "" when none is known
+	IsLeader     bool
+	State        string // follower, candidate, leader, shutdown
+	Term         uint64
+	LastIndex    uint64
+	CommitIndex  uint64
+	AppliedIndex uint64
+	Voters       []peer.ID
+	Nonvoters    []peer.ID
+	LastContact  time.Duration // since the leader was heard of; -1 for never
+}
+
+// Quorum reports whether a leader is known and was heard of lately.
+func (s Status) Quorum() bool { return s.Leader != "" }
+
+// Status reads Raft's counters. It never blocks on the network.
+func (s *Store) Status() Status {
+	_, leader := s.raft.LeaderWithID()
+	st := Status{
+		Leader: peer.ID(leader), IsLeader: s.raft.State() == raft.Leader, State: stateName(s.raft.State()),
+		Term: s.raft.CurrentTerm(), LastIndex: s.raft.LastIndex(), CommitIndex: s.raft.CommitIndex(),
+		AppliedIndex: s.raft.AppliedIndex(), LastContact: -1,
+	}
+	if t := s.raft.LastContact(); !t.IsZero() {
+		st.LastContact = time.Since(t)
+	}
+	if st.IsLeader {
+		st.LastContact = 0
+	}
+	for _, srv := range s.servers() {
+		if srv.Suffrage == raft.Voter {
+			st.Voters = append(st.Voters, peer.ID(srv.ID))
+		} else {
+			st.Nonvoters = append(st.Nonvoters, peer.ID(srv.ID))
+		}
+	}
+	return st
+}
+
+func (s *Store) servers() []raft.Server {
+	f := s.raft.GetConfiguration()
+	if f.Error() != nil {
+		return nil
+	}
+	return f.Configuration().Servers
+}
+
+func stateName(s raft.RaftState) string {
+	switch s {
+	case raft.Leader:
+		return "leader"
+	case raft.Candidate:
+		return "candidate"
+	case raft.Follower:
+		return "follower"
+	}
+	return "shutdown"
+}

@@ -1,0 +1,102 @@
+package consensus
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"github.com/rs/zerolog"
+
+	"github.com/ushercluster/usher/agent/logs"
+)
+
+// Bounds of the watchdog. A leader whose disk hangs keeps its followers waiting
+// (raft#503), so a hang ends the process and another node leads.
+const (
+	diskSlow = time.Second
+	diskHung = 10 * time.Second
+)
+
+// watchdog guards a log store: it warns of slow writes, ends the process on hanging
+// ones and on any error. After a failed fsync nothing is known of what is on the
+// disk, so a write is never tried again.
+type watchdog struct {
+	raft.LogStore
+	log   zerolog.Logger
+	fatal func(error)
+}
+
+var _ raft.MonotonicLogStore = (*watchdog)(nil)
+
+// IsMonotonic implements raft.MonotonicLogStore for the store below.
+func (w *watchdog) IsMonotonic() bool {
+	m, ok := w.LogStore.(raft.MonotonicLogStore)
+	return ok && m.IsMonotonic()
+}
+
+// StoreLog implements raft.LogStore.
+func (w *watchdog) StoreLog(l *raft.Log) error { return w.StoreLogs([]*raft.Log{l}) }
+
+// StoreLogs implements raft.LogStore.
+func (w *watchdog) StoreLogs(ls []*raft.Log) error {
+	return w.guard("write raft log", func() error { return w.LogStore.StoreLogs(ls) })
+}
+
+// DeleteRange implements raft.LogStore.
+func (w *watchdog) DeleteRange(from, to uint64) error {
+	return w.guard("truncate raft log", func() error { return w.LogStore.DeleteRange(from, to) })
+}
+
+// GetLog implements raft.LogStore. An entry that is not there is no fault.
+func (w *watchdog) GetLog(i uint64, l *raft.Log) error {
+	err := w.LogStore.GetLog(i, l)
+	if err != nil && !errors.Is(err, raft.ErrLogNotFound) {
+		w.fatal(fmt.Errorf("read raft log entry %d: %w", i, err))
+	}
+	return err
+}
+
+func (w *watchdog) guard(what string, f func() error) error {
+	began := time.Now()
+	slow := time.AfterFunc(diskSlow, func() {
+		w.log.Warn().Str("operation", what).Msg("the disk is slow")
+	})
+	hung := time.AfterFunc(diskHung, func() {
+		w.fatal(fmt.Errorf("%s: the disk did not answer for %s", what, diskHung))
+	})
+	err := f()
+	slow.Stop()
+	hung.Stop()
+	if err != nil {
+		w.fatal(fmt.Errorf("%s: %w", what, err))
+		return err
+	}
+	if took := time.Since(began); took > diskSlow {
+		w.log.Warn().Str("operation", what).Dur(logs.Duration, took).Msg("the disk answered late")
+	}
+	return nil
+}
+
+// stable guards the stable store (term and vote) the same way.
+type stable struct {
+	raft.StableStore
+	fatal func(error)
+}
+
+func (s *stable) Set(k, v []byte) error              { return s.check(s.StableStore.Set(k, v)) }
+func (s *stable) SetUint64(k []byte, v uint64) error { return s.check(s.StableStore.SetUint64(k, v)) }
+
+func (s *stable) check(err error) error {
+	if err != nil {
+		s.fatal(fmt.Errorf("write raft stable store: %w", err))
+	}
+	return err
+}
+
+// once makes a function that may be called from anywhere run one time.
+func once(f func(error)) func(error) {
+	var o sync.Once
+	return func(err error) { o.Do(func() { f(err) }) }
+}

@@ -15,14 +15,14 @@ import (
 // below debug dropped.
 func HCLog(l zerolog.Logger) hclog.Logger {
 	il := hclog.NewInterceptLogger(&hclog.LoggerOptions{Level: hclog.Debug, Output: io.Discard})
-	il.RegisterSink(sink{l})
+	il.RegisterSink(&sink{l})
 	return il
 }
 
 type sink struct{ log zerolog.Logger }
 
 // Accept implements hclog.SinkAdapter.
-func (s sink) Accept(_ string, level hclog.Level, msg string, args ...any) {
+func (s *sink) Accept(_ string, level hclog.Level, msg string, args ...any) {
 	var e *zerolog.Event
 	switch level {
 	case hclog.Trace:

@@ -16,13 +16,17 @@ type tx struct {
 	evicted []Evicted
 }
 
-// Evicted is a row that a bound pushed out of the state; exactly one field is set.
+// Evicted is a row that a bound pushed out of the state; one of the rows is set.
 type Evicted struct {
+	Revision   uint64 // of the command that pushed it out
 	Audit      *Audit
 	Occurrence *Occurrence
 }
 
-func (t *tx) evict(e Evicted) { t.evicted = append(t.evicted, e) }
+func (t *tx) evict(e Evicted) {
+	e.Revision = t.rev
+	t.evicted = append(t.evicted, e)
+}
 
 // fresh is the Meta of a row that this command makes.
 func (t *tx) fresh() Meta { return Meta{Created: t.rev, Modified: t.rev} }

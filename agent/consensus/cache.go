@@ -21,6 +21,15 @@ import (
 
 const cacheInterval = 10 * time.Second
 
+// CachedView reads state.cache, for what an agent needs before Raft is opened; false
+// when there is none that can be read.
+func CachedView(path string, log zerolog.Logger) (fsm.View, bool) {
+	if v := readCache(path, log); v != nil {
+		return *v, true
+	}
+	return fsm.View{}, false
+}
+
 // readCache returns the cached view, or nil. A damaged cache is no fault: it is set
 // aside for whoever wants to look, and the live state will come.
 func readCache(path string, log zerolog.Logger) *fsm.View {

@@ -1,0 +1,56 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/ushercluster/usher/agent/peer"
+)
+
+// Boot is the last start of a node that the node table knows: its number and the
+// nonce drawn at it. Zero when the node has never reported itself.
+type Boot struct {
+	Meta
+	Number uint64 `json:"number"`
+	Nonce  []byte `json:"nonce"`
+}
+
+// forgetRequest names whom to take out of Raft; For is set by a node that passes
+// the request on to the leader.
+type forgetRequest struct {
+	For peer.ID `json:"for,omitempty"`
+}
+
+// internalBoot tells a node of its own last start, so that it notices when its data
+// directory was rolled back. It answers from this node's state: the caller asks
+// every member and believes the newest.
+func internalBoot(c *call, _ Nothing) (Boot, error) {
+	v := c.s.cfg.Backend.View()
+	c.show(v)
+	n := v.Node(c.who.peer)
+	if n == nil {
+		return Boot{}, nil
+	}
+	return Boot{Number: n.Boot, Nonce: n.Nonce}, nil
+}
+
+func internalForget(c *call, in forgetRequest) (Nothing, error) {
+	id := c.who.peer
+	if in.For != "" {
+		id = in.For
+	}
+	return Nothing{}, c.s.cfg.Backend.Forget(c.ctx, id)
+}
+
+// Boot asks a node what start of ours it knows.
+func (f *Forwarder) Boot(ctx context.Context, node peer.ID) (Boot, error) {
+	var out Boot
+	err := f.ask(ctx, node, http.MethodGet, "/v1/internal/boot", nil, &out)
+	return out, err
+}
+
+// Forget asks a node to see to it that id is taken out of Raft; "" is this node
+// itself.
+func (f *Forwarder) Forget(ctx context.Context, node, id peer.ID) error {
+	return f.ask(ctx, node, http.MethodPost, "/v1/internal/forget", forgetRequest{For: id}, new(Nothing))
+}

@@ -1,0 +1,115 @@
+package admin
+
+import (
+	"encoding/hex"
+	"errors"
+
+	"github.com/ushercluster/usher/agent/identity"
+	"github.com/ushercluster/usher/agent/peer"
+	"github.com/ushercluster/usher/fsm"
+)
+
+// What agents say to each other. Fields that are not known are ignored here, so
+// that versions can differ during an upgrade.
+
+// errNoForwarder means that this agent was built to ask no others.
+var errNoForwarder = errors.New("no other node can be asked")
+
+// applyRequest carries commands to the leader, at most fsm.MaxEntryItems.
+type applyRequest struct {
+	Items []applyItem `json:"items"`
+}
+
+// applyItem is one command with what the leader checks it by: the token of whoever
+// asked, or else the actor that the sender vouches for.
+type applyItem struct {
+	ID      string `json:"id"` // hex
+	Known   uint64 `json:"known"`
+	Token   string `json:"token,omitempty"`
+	Kind    string `json:"actor_kind"` // token, local or node
+	Actor   string `json:"actor_id"`
+	Command []byte `json:"command"` // fsm.Encode
+}
+
+const (
+	actorToken = "token"
+	actorLocal = "local"
+	actorNode  = "node"
+)
+
+func actorName(k fsm.ActorKind) string {
+	switch k {
+	case fsm.ActorToken:
+		return actorToken
+	case fsm.ActorLocal:
+		return actorLocal
+	case fsm.ActorNode:
+		return actorNode
+	}
+	return ""
+}
+
+func (it applyItem) id() (id fsm.CommandID, ok bool) {
+	b, err := hex.DecodeString(it.ID)
+	if err != nil || len(b) != len(id) {
+		return id, false
+	}
+	return fsm.CommandID(b), true
+}
+
+// applyAnswer has one result for each item, in order.
+type applyAnswer struct {
+	Meta
+	Items []applyResult `json:"items"`
+}
+
+// applyResult is a fsm.Result, or why there is none.
+type applyResult struct {
+	Revision uint64   `json:"revision,omitempty"`
+	Code     fsm.Code `json:"code,omitempty"`
+	Message  string   `json:"message,omitempty"`
+	Repeated bool     `json:"repeated,omitempty"`
+	Problem  *Problem `json:"problem,omitempty"`
+}
+
+type readAnswer struct {
+	Meta
+	At uint64 `json:"revision"`
+}
+
+type raftAnswer struct {
+	Meta
+	Term      uint64 `json:"term"`
+	LastIndex uint64 `json:"last_index"`
+}
+
+type moveRequest struct {
+	To    peer.ID `json:"to"`
+	Token string  `json:"token,omitempty"` // of whoever asked; absent: the sender vouches
+}
+
+type standRequest struct {
+	Term  uint64 `json:"term"`
+	Index uint64 `json:"index"`
+}
+
+type joinRequest struct {
+	Request identity.JoinRequest `json:"request"`
+}
+
+// joinAnswer has exactly one of the two.
+type joinAnswer struct {
+	Meta
+	Answer *identity.JoinAnswer `json:"answer,omitempty"`
+	Error  *identity.JoinError  `json:"error,omitempty"`
+}
+
+type dialBackRequest struct {
+	Addr  string `json:"addr"`
+	Nonce []byte `json:"nonce"`
+}
+
+type dialBackAnswer struct {
+	Meta
+	Error string `json:"error,omitempty"` // "" when the machine answered
+}

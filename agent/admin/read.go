@@ -1,0 +1,127 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/ushercluster/usher/agent/consensus"
+	"github.com/ushercluster/usher/fsm"
+)
+
+const (
+	defaultWait = 30 * time.Second
+	maxWait     = 60 * time.Second
+)
+
+// read returns the state that the answer shows: newer than ?index, if that is
+// asked for; linearizable, unless ?stale; and what this node knows, labelled, when
+// the route may fall back and no majority answers in time.
+func (c *call) read() (fsm.View, error) {
+	if err := c.await(); err != nil {
+		return fsm.View{}, err
+	}
+	stale, err := c.flag("stale")
+	if err != nil {
+		return fsm.View{}, err
+	}
+	if stale {
+		return c.known()
+	}
+	limit := readTimeout
+	if c.route.fallback {
+		limit = fallbackAfter
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, limit)
+	defer cancel()
+	v, err := c.s.cfg.Backend.Read(ctx)
+	if err != nil {
+		if c.route.fallback && c.ctx.Err() == nil && !errors.Is(err, consensus.ErrClosed) {
+			return c.known()
+		}
+		return fsm.View{}, err
+	}
+	return c.shownTo(v)
+}
+
+// known is the state as this node has it, labelled as that.
+func (c *call) known() (fsm.View, error) {
+	v := c.s.cfg.Backend.View()
+	c.stale, c.age = true, c.ageOf(v)
+	return c.shownTo(v)
+}
+
+// ageOf is how old a view may be: the time since this node knew that it was up to
+// date or, if it never did, since the view's last command.
+func (c *call) ageOf(v fsm.View) time.Duration {
+	if contact := c.s.cfg.Backend.Raft().LastContact; contact >= 0 && !v.Cached() {
+		return contact
+	}
+	if v.At().IsZero() {
+		return 0
+	}
+	return max(0, c.now().Sub(v.At()))
+}
+
+// shownTo checks the caller's token once more, in the state that it is about to be
+// shown: this node may have learned of a revocation only now.
+func (c *call) shownTo(v fsm.View) (fsm.View, error) {
+	if err := c.who.stillIn(v, c.now()); err != nil {
+		return fsm.View{}, err
+	}
+	c.show(v)
+	return v, nil
+}
+
+// await blocks until the state is newer than ?index, or ?wait is over.
+func (c *call) await() error {
+	q := c.r.URL.Query()
+	if !q.Has("index") {
+		if q.Has("wait") {
+			return invalidParameter("wait", q.Get("wait"), "it needs index, the revision that you have")
+		}
+		return nil
+	}
+	after, err := strconv.ParseUint(q.Get("index"), 10, 64)
+	if err != nil {
+		return invalidParameter("index", q.Get("index"), "use a revision, as in "+headerIndex)
+	}
+	wait := defaultWait
+	if q.Has("wait") {
+		if wait, err = time.ParseDuration(q.Get("wait")); err != nil || wait < 0 {
+			return invalidParameter("wait", q.Get("wait"), "use a duration up to 60s")
+		}
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, min(wait, maxWait))
+	defer cancel()
+	if _, err := c.reached(ctx, after+1); err != nil && ctx.Err() == nil {
+		return err
+	}
+	return c.ctx.Err()
+}
+
+// reached waits until this node's state has the revision. It fails when ctx ends
+// or the server stops.
+func (c *call) reached(ctx context.Context, rev uint64) (fsm.View, error) {
+	for {
+		v := c.s.cfg.Backend.View()
+		if v.Revision() >= rev {
+			return v, nil
+		}
+		select {
+		case <-v.Newer():
+		case <-c.stopping():
+			return fsm.View{}, closing()
+		case <-ctx.Done():
+			return fsm.View{}, ctx.Err()
+		}
+	}
+}
+
+func closing() *Problem {
+	p := problem(http.StatusServiceUnavailable, CodeClosing, "the agent is stopping", "ask another node, or ask again later")
+	p.RetryAfter = 1
+	return p
+}

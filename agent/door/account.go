@@ -1,0 +1,197 @@
+package door
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ushercluster/usher/agent/logs"
+	"github.com/ushercluster/usher/agent/peer"
+)
+
+// Log fields that only the door has.
+const (
+	fieldLogClient = "client"
+	fieldLogCode   = "code"
+	fieldLogBytes  = "bytes"
+	fieldLogFrom   = "from"
+)
+
+// metrics are the door's counters. Labels are from closed lists, or names of the
+// engines beside this agent.
+type metrics struct {
+	requests   *prometheus.CounterVec // class
+	refused    *prometheus.CounterVec // reason
+	placements *prometheus.CounterVec // result
+	failures   *prometheus.CounterVec // kind
+	moves      prometheus.Counter
+	relays     prometheus.Counter
+	inFlight   prometheus.Gauge
+	websockets prometheus.Gauge
+	asks       prometheus.Histogram
+	seconds    prometheus.Histogram
+	total      totals
+}
+
+// totals are the same for Counters.
+type totals struct{ requests, moves, placements atomic.Uint64 }
+
+func newMetrics(reg prometheus.Registerer, d *Door) (*metrics, error) {
+	vec := func(name, help, label string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "usher_door_" + name, Help: help}, []string{label})
+	}
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "usher_door_" + name, Help: help})
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Name: "usher_door_" + name, Help: help})
+	}
+	histogram := func(name, help string, buckets ...float64) prometheus.Histogram {
+		return prometheus.NewHistogram(prometheus.HistogramOpts{Name: "usher_door_" + name, Help: help, Buckets: buckets})
+	}
+	m := &metrics{
+		requests:   vec("requests_total", "Requests of users, by class of the answer (1xx to 5xx, none).", "class"),
+		refused:    vec("refused_total", "Requests that the door answered itself, and cookies that it did not take, by code.", "reason"),
+		placements: vec("placements_total", "Searches for an engine, by result (asked, guessed, refused, none).", "result"),
+		failures:   vec("upstream_errors_total", "Attempts to serve a request that failed, by kind.", "kind"),
+		moves:      counter("moves_total", "Sessions that moved because their engine or node was lost."),
+		relays:     counter("relays_total", "Requests sent to their owner through another agent."),
+		inFlight:   gauge("in_flight", "Requests of users under way, WebSockets included."),
+		websockets: gauge("websockets", "WebSockets open through this door, those of other doors' users included."),
+		asks:       histogram("ask_seconds", "Time until the engines that were asked had answered, or it was too late.", .0005, .001, .002, .005, .01, .025, .05, .1, .25),
+		seconds:    histogram("request_seconds", "Time from a request's head to the end of its answer.", .001, .005, .025, .1, .5, 1, 5, 30),
+	}
+	if reg == nil {
+		return m, nil
+	}
+	all := []prometheus.Collector{m.requests, m.refused, m.placements, m.failures, m.moves, m.relays, m.inFlight, m.websockets, m.asks, m.seconds, engineCounts{d}}
+	for _, c := range all {
+		if err := reg.Register(c); err != nil {
+			return nil, fmt.Errorf("register metrics of the door: %w", err)
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) refuse(reason string) { m.refused.WithLabelValues(reason).Inc() }
+
+func (m *metrics) place(result string) {
+	m.placements.WithLabelValues(result).Inc()
+	m.total.placements.Add(1)
+}
+
+func (m *metrics) ask(took time.Duration) { m.asks.Observe(took.Seconds()) }
+
+// engineCounts reads the owner's counts when they are scraped.
+type engineCounts struct{ d *Door }
+
+func (engineCounts) descs() (sessions, inFlight *prometheus.Desc) {
+	return prometheus.NewDesc("usher_door_sessions", "Sessions bound to an engine beside this agent.", []string{"engine"}, nil),
+		prometheus.NewDesc("usher_door_engine_in_flight", "Requests that an engine beside this agent is answering.", []string{"engine"}, nil)
+}
+
+// Describe implements prometheus.Collector.
+func (c engineCounts) Describe(ch chan<- *prometheus.Desc) {
+	sessions, inFlight := c.descs()
+	ch <- sessions
+	ch <- inFlight
+}
+
+// Collect implements prometheus.Collector.
+func (c engineCounts) Collect(ch chan<- prometheus.Metric) {
+	sessions, inFlight := c.descs()
+	for _, l := range c.d.Loads() {
+		ch <- prometheus.MustNewConstMetric(sessions, prometheus.GaugeValue, float64(l.Sessions), l.Name)
+		ch <- prometheus.MustNewConstMetric(inFlight, prometheus.GaugeValue, float64(l.InFlight), l.Name)
+	}
+}
+
+// account counts a request of a user that is done, and logs it on demand.
+func (d *Door) account(x *exchange, began time.Time) {
+	p := x.reply
+	took := d.cfg.Now().Sub(began)
+	d.metrics.total.requests.Add(1)
+	d.metrics.requests.WithLabelValues(class(p.status)).Inc()
+	d.metrics.seconds.Observe(took.Seconds())
+	if !x.set.AccessLog {
+		return
+	}
+	e := d.cfg.AccessLog.Info().Str(logs.Method, x.r.Method).Str(logs.Path, x.r.URL.Path).
+		Int(logs.Status, p.status).Int64(fieldLogBytes, p.bytes).Int64(logs.Duration, took.Milliseconds())
+	if x.client.addr.IsValid() {
+		e = e.Str(fieldLogClient, x.client.addr.String())
+	}
+	if x.engine != "" {
+		e = e.Str(logs.Engine, string(x.engine)).Str(logs.Session, x.session.Short())
+	}
+	if x.document != "" {
+		e = e.Str(logs.Document, x.document)
+	}
+	if code := p.w.Header().Get(fieldError); code != "" {
+		e = e.Str(fieldLogCode, code)
+	}
+	e.Msg("request")
+}
+
+func class(status int) string {
+	switch {
+	case status < 100 || status > 599:
+		return "none"
+	default:
+		return string("012345"[status/100]) + "xx"
+	}
+}
+
+// failed counts and logs an attempt that came to nothing.
+func (d *Door) failed(x *exchange, f *failure) {
+	kind := string(f.refused)
+	switch {
+	case f.gone:
+		kind = "client_gone"
+	case f.final != nil:
+		kind = f.final.Code
+	}
+	d.metrics.failures.WithLabelValues(knownKind(kind)).Inc()
+	d.log.Debug().Str(logs.Engine, string(x.engine)).Str(logs.Session, x.session.Short()).
+		Str("kind", kind).Err(f.err).Msg("request not served")
+}
+
+// knownKind keeps what a peer of another version may say out of the labels.
+func knownKind(kind string) string {
+	switch refusal(kind) {
+	case refusedNotHere, refusedDead, refusedLost, refusedBusy, refusedUnhealthy, refusedDraining, refusedFull,
+		refusedEnded, refusedSeat, refusedGone, refusedCut, "client_gone":
+		return kind
+	}
+	for _, p := range []*problem{problemTooLarge, problemSlow, problemTimeout, problemBadAnswer, problemHead, problemNotFound} {
+		if p.Code == kind {
+			return kind
+		}
+	}
+	return "other"
+}
+
+// broke notes that an answer or a tunnel did not come to its end; nil is a good end.
+func (d *Door) broke(p *reply, engine peer.EngineID, err error) {
+	if err == nil {
+		return
+	}
+	kind := "answer_cut"
+	var c *clientError
+	if errors.As(err, &c) || p.r.Context().Err() != nil {
+		kind = "client_gone"
+	}
+	d.metrics.failures.WithLabelValues(kind).Inc()
+	d.log.Debug().Str(logs.Engine, string(engine)).Str("kind", kind).Err(err).Msg("answer cut short")
+}
+
+// moved notes that a session has a new engine.
+func (d *Door) moved(from, to binding) {
+	d.metrics.moves.Inc()
+	d.metrics.total.moves.Add(1)
+	d.log.Info().Str(logs.Session, from.session.Short()).Str(fieldLogFrom, string(from.engine)).
+		Str(logs.Engine, string(to.engine)).Msg("session moves")
+}

@@ -1,0 +1,120 @@
+package door
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"time"
+)
+
+// maxReplay is the largest request body that is kept so that the request can be
+// sent a second time.
+const maxReplay = 64 << 10
+
+// renewEvery is how often a deadline is moved while bytes flow: setting one for
+// each read costs more than parsing a head.
+const renewEvery = time.Second
+
+// body is what the client sends. A small one of known length is read whole before
+// anything is forwarded; any other streams, once.
+type body struct {
+	src    io.Reader
+	rc     *http.ResponseController
+	length int64 // -1 when chunked, 0 for none
+	limit  int64 // 0 for none
+	idle   time.Duration
+	now    func() time.Time
+
+	small   []byte // the whole of it; nil when it streams
+	read    int64
+	started bool      // somebody has read from it
+	renewed time.Time // when the read deadline was set last
+	err     error     // sticky
+}
+
+// newBody prepares the body of a request; keep says whether small ones are read
+// ahead. The error is one of the client's.
+func newBody(r *http.Request, rc *http.ResponseController, t TrafficSettings, now func() time.Time, keep bool) (*body, error) {
+	b := &body{src: r.Body, rc: rc, length: r.ContentLength, limit: t.MaxBodyBytes, idle: t.BodyIdle, now: now}
+	if b.limit > 0 && b.length > b.limit {
+		return b, errBodyTooLarge
+	}
+	// A client that waits for 100 shall get it from the engine, not from us.
+	if !keep || b.length <= 0 || b.length > maxReplay || r.Header["Expect"] != nil {
+		return b, nil
+	}
+	small := make([]byte, b.length)
+	if _, err := io.ReadFull(b, small); err != nil {
+		return b, err
+	}
+	b.small = small
+	b.rest()
+	return b, nil
+}
+
+// Read implements io.Reader with a deadline for progress and the size limit.
+func (b *body) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	b.started = true
+	if now := b.now(); b.idle > 0 && now.Sub(b.renewed) >= renewEvery {
+		b.renewed = now
+		_ = b.rc.SetReadDeadline(now.Add(b.idle + renewEvery))
+	}
+	n, err := b.src.Read(p)
+	b.read += int64(n)
+	switch {
+	case b.limit > 0 && b.read > b.limit:
+		b.err = errBodyTooLarge
+		return 0, b.err
+	case err == io.EOF:
+		b.err = err
+		b.rest()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		b.err = errBodyStalled
+		return n, b.err
+	case err != nil:
+		b.err = err
+	}
+	return n, err
+}
+
+// blame is the problem when it is the body's sender that failed; nil when it is
+// not. It must be asked first: net/http cancels the request when a read fails.
+func (b *body) blame() *problem {
+	switch b.err {
+	case errBodyTooLarge:
+		return problemTooLarge
+	case errBodyStalled:
+		return problemSlow
+	}
+	return nil
+}
+
+// rest takes the deadline away, so that it does not end the watch that net/http
+// keeps for a client that leaves.
+func (b *body) rest() {
+	if b.idle > 0 && b.started {
+		_ = b.rc.SetReadDeadline(time.Time{})
+	}
+}
+
+// stop makes a Read that is blocked return.
+func (b *body) stop() { _ = b.rc.SetReadDeadline(time.Unix(1, 0)) }
+
+// whole reports whether the body can be sent from its beginning.
+func (b *body) whole() bool { return b.length == 0 || b.small != nil || !b.started }
+
+// reader gives the body for one attempt; nil for none.
+func (b *body) reader() (io.Reader, func()) {
+	switch {
+	case b.length == 0:
+		return nil, nil
+	case b.small != nil:
+		return bytes.NewReader(b.small), nil
+	}
+	return b, b.stop
+}

@@ -1,0 +1,82 @@
+package door
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/ushercluster/usher/agent/peer"
+)
+
+// write puts the claim into the fields that agents send each other.
+func (c claim) write(h http.Header) {
+	set := func(name, value string) {
+		if value != "" {
+			h[name] = []string{value}
+		}
+	}
+	set(fieldSession, c.session.String())
+	set(fieldEngine, c.engine)
+	set(fieldOpen, string(c.open))
+	set(fieldDocument, url.QueryEscape(c.document))
+	set(fieldDoor, c.door)
+	set(fieldMovedFrom, c.movedFrom)
+	if !c.issued.IsZero() {
+		set(fieldIssued, strconv.FormatInt(c.issued.Unix(), 10))
+	}
+	if c.client.IsValid() {
+		set(fieldClient, c.client.String())
+	}
+}
+
+// readClaim reads what write wrote.
+func readClaim(h http.Header) (claim, error) {
+	c := claim{
+		engine: h.Get(fieldEngine), open: opening(h.Get(fieldOpen)),
+		door: h.Get(fieldDoor), movedFrom: h.Get(fieldMovedFrom),
+	}
+	switch c.open {
+	case "", openNew, openMove, openKey:
+	default:
+		return c, fmt.Errorf("claim opens by %q", c.open)
+	}
+	if !peer.ValidName(c.engine) {
+		return c, errors.New("claim names no engine")
+	}
+	var err error
+	if c.session, err = ParseSessionID(h.Get(fieldSession)); err != nil {
+		return c, err
+	}
+	if c.document, err = url.QueryUnescape(h.Get(fieldDocument)); err != nil {
+		return c, fmt.Errorf("claim's document: %w", err)
+	}
+	if s := h.Get(fieldIssued); s != "" {
+		sec, err := strconv.ParseInt(s, 10, 64)
+		if err != nil {
+			return c, fmt.Errorf("claim's time: %w", err)
+		}
+		c.issued = time.Unix(sec, 0)
+	}
+	if s := h.Get(fieldClient); s != "" {
+		if c.client, err = netip.ParseAddr(s); err != nil {
+			return c, fmt.Errorf("claim's client: %w", err)
+		}
+	}
+	return c, nil
+}
+
+// tell sets the fields by which the engine learns of its session.
+func (c claim) tell(h http.Header) {
+	dropUsher(h)
+	h[fieldSession] = []string{c.session.Short()}
+	if c.door != "" {
+		h[fieldDoor] = []string{c.door}
+	}
+	if c.movedFrom != "" {
+		h[fieldMovedFrom] = []string{c.movedFrom}
+	}
+}

@@ -1,0 +1,286 @@
+package door
+
+import (
+	"context"
+	crand "crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"html/template"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/ushercluster/usher/agent/door/upstream"
+	"github.com/ushercluster/usher/agent/logs"
+	"github.com/ushercluster/usher/agent/peer"
+)
+
+// Times of the servers that are no matter of taste.
+const (
+	headTimeout  = 20 * time.Second  // for a request's head, from its first byte
+	keepAlive    = 120 * time.Second // of an idle connection of a user
+	sweepEvery   = time.Second
+	dialTimeout  = 5 * time.Second // to an engine
+	peerDial     = 2 * time.Second // to another agent
+	closeTimeout = 10 * time.Second
+)
+
+// Door is the front door of an agent. Open makes it, Run serves, Shutdown stops it
+// gently, Close at once.
+type Door struct {
+	cfg     Config
+	log     zerolog.Logger
+	owner   *owner
+	sealer  *sealer
+	peers   *peerPools
+	chooser *chooser
+	moves   *moves
+	metrics *metrics
+	servers servers
+
+	page    *template.Template // of the status
+	buffers upstream.Buffers
+	copies  sync.Pool
+	gate    gate    // requests under way, tunnels included
+	sockets sockets // tunnels of this door
+	life    lifetime
+}
+
+// lifetime ends with Close.
+type lifetime struct {
+	ctx     context.Context
+	end     context.CancelFunc
+	serving atomic.Bool    // for the status page
+	asks    sync.WaitGroup // questions to other owners under way
+}
+
+// servers are the two sides of a door.
+type servers struct{ users, agents *http.Server }
+
+// Open checks the configuration and returns a door that does not serve yet. On an
+// error the listeners stay the caller's.
+func Open(cfg Config) (*Door, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = crand.Reader
+	}
+	rng, err := newRand(cfg.Rand)
+	if err != nil {
+		return nil, err
+	}
+	d := &Door{cfg: cfg, log: logs.For(cfg.Log, "door"), moves: newMoves()}
+	if d.page, err = template.New("status").Parse(statusHTML); err != nil {
+		return nil, fmt.Errorf("parse status page: %w", err)
+	}
+	d.copies.New = func() any { b := make([]byte, copySize); return &b }
+	d.life.ctx, d.life.end = context.WithCancel(context.Background())
+	d.life.serving.Store(true)
+	d.sealer = &sealer{keys: cfg.Keys, random: cfg.Rand}
+	d.chooser = newChooser(rng)
+	d.owner = &owner{
+		engines: map[string]*ownedEngine{}, table: newTable(), admit: cfg.Admit,
+		state: d.ownState, settings: cfg.Settings, now: cfg.Now,
+	}
+	client, err := upstream.NewMetrics(cfg.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	d.addEngines(client)
+	d.peers = newPeerPools(d.dialPeer, upstream.Config{
+		DialTimeout: peerDial, Buffers: &d.buffers, Metrics: client, Now: cfg.Now,
+	})
+	if d.metrics, err = newMetrics(cfg.Registerer, d); err != nil {
+		return nil, err
+	}
+	d.makeServers()
+	return d, nil
+}
+
+func newRand(r io.Reader) (*rand.Rand, error) {
+	var seed [16]byte
+	if _, err := io.ReadFull(r, seed[:]); err != nil {
+		return nil, fmt.Errorf("draw seed: %w", err)
+	}
+	return rand.New(rand.NewPCG(binary.BigEndian.Uint64(seed[:8]), binary.BigEndian.Uint64(seed[8:]))), nil
+}
+
+func (d *Door) addEngines(m *upstream.Metrics) {
+	for _, e := range d.cfg.Local {
+		d.owner.engines[e.Name()] = &ownedEngine{
+			Engine: e, id: peer.MakeEngineID(d.cfg.Self, e.Name()),
+			pool: upstream.NewPool(upstream.Config{
+				Dial: e.Dial, DialTimeout: dialTimeout, Buffers: &d.buffers, Metrics: m, Now: d.cfg.Now,
+			}),
+			reserved: map[SessionID]int64{}, held: map[string]*held{},
+		}
+	}
+}
+
+func (d *Door) makeServers() {
+	server := func(h http.HandlerFunc, idle time.Duration) *http.Server {
+		return &http.Server{
+			Handler: d.counted(h), ReadHeaderTimeout: headTimeout, IdleTimeout: idle,
+			MaxHeaderBytes: serverHeadBytes, DisableGeneralOptionsHandler: true,
+			ErrorLog: logs.Std(d.log, zerolog.DebugLevel), ConnContext: connContext,
+		}
+	}
+	d.servers.users = server(d.serveUser, keepAlive)
+	// The dialling side closes idle connections; this one only cleans up after it.
+	d.servers.agents = server(d.serveAgent, 2*keepAlive)
+	d.servers.agents.MaxHeaderBytes = 2 * maxHeadBytes // what a user sent, and ours
+}
+
+// counted keeps the gate, whatever becomes of the request.
+func (d *Door) counted(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		d.gate.enter()
+		defer d.gate.leave()
+		h(w, r)
+	}
+}
+
+// Run serves until ctx is done or a listener fails. It closes the door.
+func (d *Door) Run(ctx context.Context) error {
+	failed := make(chan error, 2)
+	serve := func(name string, s *http.Server, l listener) {
+		err := s.Serve(l)
+		if !errors.Is(err, http.ErrServerClosed) {
+			failed <- fmt.Errorf("serve %s: %w", name, err)
+		}
+	}
+	var running sync.WaitGroup
+	running.Go(func() { serve("users", d.servers.users, listener{Listener: d.cfg.Users}) })
+	running.Go(func() {
+		serve("agents", d.servers.agents, listener{d.cfg.Peers.Listener, d.cfg.Peers.Remote})
+	})
+	running.Go(d.sweepLoop)
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	case <-d.life.ctx.Done():
+	}
+	d.Close()
+	running.Wait()
+	return err
+}
+
+// SetServing says whether the status page calls this door healthy, so that load
+// balancers stop sending users. It changes nothing else.
+func (d *Door) SetServing(on bool) { d.life.serving.Store(on) }
+
+// Shutdown stops the door gently: the status page says 503 at once, the listeners
+// close after Settings.ShutdownDelay, WebSockets are told to go away, and requests
+// under way are finished. Users come first, then the sessions that other doors
+// bring. When ctx ends, what is left is cut and its error is returned.
+func (d *Door) Shutdown(ctx context.Context) error {
+	d.SetServing(false)
+	defer d.Close()
+	if delay := d.settings().ShutdownDelay; delay > 0 {
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+			return fmt.Errorf("wait for load balancers: %w", ctx.Err())
+		}
+	}
+	d.sockets.stop()
+	if err := d.servers.users.Shutdown(ctx); err != nil {
+		return fmt.Errorf("finish the requests of users: %w", err)
+	}
+	if err := d.servers.agents.Shutdown(ctx); err != nil {
+		return fmt.Errorf("finish the requests of other doors: %w", err)
+	}
+	if err := d.gate.wait(ctx); err != nil {
+		return fmt.Errorf("close the tunnels: %w", err)
+	}
+	return nil
+}
+
+// Close cuts everything and waits for it. It may be called more than once, and
+// before Run.
+func (d *Door) Close() {
+	d.SetServing(false)
+	d.life.end()
+	_ = d.servers.users.Close()  // listeners may be closed already
+	_ = d.servers.agents.Close() //
+	_ = d.cfg.Users.Close()
+	_ = d.cfg.Peers.Listener.Close()
+	d.peers.closeAll()
+	for _, e := range d.owner.engines {
+		_ = e.pool.CloseAll() // returns nothing but nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if err := d.gate.wait(ctx); err != nil {
+		d.log.Error().Int("requests", d.gate.inside()).Msg("requests outlive the door")
+	}
+	d.life.asks.Wait()
+}
+
+// settings are never nil.
+func (d *Door) settings() *Settings { return d.cfg.Settings() }
+
+// ownState is the operator's wish for this node; while the directory is not there,
+// the node opens nothing.
+func (d *Door) ownState() peer.State {
+	dir := d.cfg.Directory()
+	if dir == nil {
+		return peer.StateStandby
+	}
+	return dir.Nodes[d.cfg.Self].State
+}
+
+// nodeName is the name of a node, or its ID while the name is not known.
+func (d *Door) nodeName(id peer.ID) string {
+	if dir := d.cfg.Directory(); dir != nil {
+		if n := dir.Nodes[id].Name; n != "" {
+			return n
+		}
+	}
+	return string(id)
+}
+
+// sweepLoop ends old sessions and lets go of lost nodes.
+func (d *Door) sweepLoop() {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-d.life.ctx.Done():
+			return
+		case <-tick.C:
+			d.sweep()
+		}
+	}
+}
+
+func (d *Door) sweep() {
+	now := d.cfg.Now()
+	s := d.settings().Session
+	closeSockets(d.owner.table.sweep(now.UnixNano(), s.IdleTimeout, s.MaxLife), closeServiceRestart)
+	closeSockets(d.owner.forget(), closeServiceRestart)
+	d.moves.sweep(now)
+	dir := d.cfg.Directory()
+	if dir == nil {
+		return
+	}
+	gone := func(id peer.ID) bool {
+		n, known := dir.Nodes[id]
+		return id != d.cfg.Self && (!known || lostNode(n.Status))
+	}
+	// An answer from a node that gossip has given up will not come: end the wait,
+	// so that the request moves.
+	d.peers.drop(gone)
+	closeSockets(d.sockets.of(gone), closeServiceRestart)
+}

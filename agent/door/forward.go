@@ -1,0 +1,201 @@
+package door
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/ushercluster/usher/agent/door/upstream"
+	"github.com/ushercluster/usher/agent/peer"
+)
+
+// ownerGrace is what an owner may take longer than its engine, so that the owner's
+// own word on a slow engine comes first.
+const ownerGrace = 5 * time.Second
+
+// try has the request served by the engine of b, wherever that is. It returns nil
+// when an answer went to the user, whole or broken.
+func (x *exchange) try(ctx context.Context, b binding) *failure {
+	c := claim{
+		session: b.session, engine: b.engine.Name(), open: b.open, issued: b.issued, document: x.document,
+		client: x.client.addr, door: x.d.nodeName(x.d.cfg.Self), movedFrom: b.movedFrom,
+	}
+	x.reply.edit = func(h http.Header) {
+		x.jar.bind(h, b)
+		if x.set.ShowNode {
+			h[fieldNode] = []string{x.d.nodeName(b.engine.Node())}
+		}
+	}
+	q := x.d.request(x.r, x.reply, x.header, x.body)
+	q.Upgrade = x.upgrade
+	node := b.engine.Node()
+	if node == x.d.cfg.Self {
+		return x.d.deliver(ctx, c, q, x.reply, x.set.Traffic.WebSocketPing)
+	}
+	if x.lost(node) {
+		return refused(refusedGone)
+	}
+	c.write(q.Header)
+	q.HeadTimeout += ownerGrace
+	switch f := x.carry(ctx, q, node); {
+	case f == nil, f.refused != refusedCut:
+		return f
+	case x.lost(node):
+		return refused(refusedGone)
+	case !x.body.whole():
+		return f
+	default:
+		return x.relayed(ctx, f, q.Header, node)
+	}
+}
+
+// lost reports whether a node was removed or gossip has given it up, by now: the
+// attempt before may have waited long.
+func (x *exchange) lost(node peer.ID) bool {
+	if dir := x.d.cfg.Directory(); dir != nil {
+		x.dir = dir
+	}
+	info, known := x.dir.Nodes[node]
+	return !known || lostNode(info.Status)
+}
+
+// relayed tries once through another server: perhaps it is only this door that
+// cannot reach the owner. f is how the direct way failed.
+func (x *exchange) relayed(ctx context.Context, f *failure, h http.Header, node peer.ID) *failure {
+	via := x.relayNode(node)
+	if via == "" {
+		return f
+	}
+	q := x.d.request(x.r, x.reply, h, x.body)
+	q.Upgrade = x.upgrade
+	q.Header[fieldVia] = []string{string(node)}
+	q.HeadTimeout += 2 * ownerGrace
+	x.d.metrics.relays.Inc()
+	switch g := x.carry(ctx, q, via); {
+	case g == nil:
+		return nil
+	case g.refused == refusedCut && g.err == nil: // the relay's own word: two agents cannot reach it
+		return refused(refusedGone)
+	case g.refused == refusedCut, g.refused == refusedGone && g.err != nil:
+		return f // the relay itself cannot be reached: nothing is known of the owner
+	default:
+		return g
+	}
+}
+
+// request is the request for one attempt; the header is copied.
+func (d *Door) request(r *http.Request, p *reply, h http.Header, b *body) *upstream.Request {
+	t := d.settings().Traffic
+	q := &upstream.Request{
+		Method: r.Method, Target: r.RequestURI, Host: r.Host, Header: maps.Clone(h),
+		ContentLength: b.length, HeadTimeout: t.HeadTimeout, BodyIdle: t.BodyIdle,
+	}
+	q.Body, q.StopBody = b.reader()
+	if r.ProtoAtLeast(1, 1) {
+		q.On1xx = p.informational
+	}
+	return q
+}
+
+// deliver serves a request at the owner: the engine is beside this agent. With ping
+// 0 the user is not here but at another door.
+func (d *Door) deliver(ctx context.Context, c claim, q *upstream.Request, p *reply, ping time.Duration) *failure {
+	l, f := d.owner.begin(ctx, c)
+	if f != nil {
+		return f
+	}
+	e := l.e
+	c.tell(q.Header)
+	if host := e.HostHeader(); host != "" {
+		q.Host = host
+	}
+	conn := connOf(p.r)
+	q.Pin = conn.pin(e.pool)
+	resp, err := e.pool.RoundTrip(ctx, q)
+	if err != nil {
+		if f = diagnose(ctx, err); f.refused == refusedDead {
+			f = d.owner.refusedConnection(e, f)
+		}
+		if f.sent {
+			l.end()
+		} else {
+			l.cancel()
+		}
+		return f
+	}
+	defer l.end()
+	if resp.Pinned != nil {
+		conn.keep(e.pool, resp.Pinned)
+	}
+	dropUsher(resp.Header)
+	if resp.Status == http.StatusSwitchingProtocols {
+		d.broke(p, e.id, d.tunnel(p, resp, ping, func(w socket) func() {
+			d.sockets.add(w, d.cfg.Self)
+			if !d.owner.table.attach(l.row, w) {
+				w.Shutdown(closeServiceRestart, closeGrace)
+			}
+			return func() { d.sockets.remove(w); d.owner.table.detach(l.row, w) }
+		}))
+		return nil
+	}
+	d.broke(p, e.id, p.answer(resp))
+	return nil
+}
+
+// carry has another agent serve the request.
+func (x *exchange) carry(ctx context.Context, q *upstream.Request, node peer.ID) *failure {
+	pool := x.d.peers.to(node)
+	q.Pin = x.conn.pin(pool)
+	resp, err := pool.RoundTrip(ctx, q)
+	if err != nil {
+		return diagnose(ctx, err).ofOwner()
+	}
+	if resp.Pinned != nil {
+		x.conn.keep(pool, resp.Pinned)
+	}
+	if f := refusalOf(resp); f != nil {
+		_ = resp.Body.Close() // it is empty
+		return f
+	}
+	code := resp.Header[fieldError] // the owner's: it lets no engine set one
+	dropUsher(resp.Header)
+	if code != nil {
+		resp.Header[fieldError] = code
+	}
+	if resp.Status == http.StatusSwitchingProtocols {
+		x.d.broke(x.reply, x.engine, x.d.tunnel(x.reply, resp, x.set.Traffic.WebSocketPing, func(w socket) func() {
+			x.d.sockets.add(w, node)
+			return func() { x.d.sockets.remove(w) }
+		}))
+		return nil
+	}
+	x.d.broke(x.reply, x.engine, x.reply.answer(resp))
+	return nil
+}
+
+// refusalOf reads the refusal in an agent's answer; nil when it is an answer.
+func refusalOf(resp *upstream.Response) *failure {
+	code := resp.Header.Get(fieldRefused)
+	if code == "" || resp.Status != http.StatusServiceUnavailable {
+		return nil
+	}
+	f := refused(refusal(code))
+	if ms, err := strconv.ParseInt(resp.Header.Get(fieldDeadFor), 10, 64); err == nil && ms > 0 {
+		f.deadFor = time.Duration(min(ms, 1<<40)) * time.Millisecond
+	}
+	return f
+}
+
+// relayNode is an alive node to reach the owner through, "" when there is none. It
+// is the same for all requests to that owner, so that connections are shared.
+func (x *exchange) relayNode(owner peer.ID) peer.ID {
+	var best peer.ID
+	for id, n := range x.dir.Nodes {
+		if id != owner && id != x.d.cfg.Self && n.Status == peer.StatusAlive && (best == "" || id < best) {
+			best = id
+		}
+	}
+	return best
+}

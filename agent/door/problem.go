@@ -1,0 +1,98 @@
+package door
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// problem is an answer that the door makes itself. Code is stable and goes into
+// X-Usher-Error and the metrics; Title is for people.
+type problem struct {
+	Status int
+	Code   string
+	Title  string
+	retry  time.Duration // Retry-After; 0 for none
+}
+
+// Problems. They tell nothing of nodes, addresses or errors inside.
+var (
+	problemMethod    = &problem{Status: http.StatusMethodNotAllowed, Code: "method", Title: "This method is not served here."}
+	problemTarget    = &problem{Status: http.StatusRequestURITooLong, Code: "target_too_long", Title: "The address is longer than 8 KiB."}
+	problemForm      = &problem{Status: http.StatusBadRequest, Code: "target_form", Title: "The request target must begin with a slash."}
+	problemHead      = &problem{Status: http.StatusBadRequest, Code: "bad_head", Title: "The request is not HTTP/1.1 as it should be."}
+	problemFields    = &problem{Status: http.StatusRequestHeaderFieldsTooLarge, Code: "too_many_fields", Title: "The request has more than 100 header fields."}
+	problemNotFound  = &problem{Status: http.StatusNotFound, Code: "not_found", Title: "There is nothing here."}
+	problemHandshake = &problem{Status: http.StatusBadRequest, Code: "bad_handshake", Title: "The WebSocket handshake is not as it should be."}
+	problemVersion   = &problem{Status: http.StatusUpgradeRequired, Code: "websocket_version", Title: "Only WebSocket version 13 is spoken here."}
+	problemTooLarge  = &problem{Status: http.StatusRequestEntityTooLarge, Code: "body_too_large", Title: "The request body is larger than allowed."}
+	problemSlow      = &problem{Status: http.StatusRequestTimeout, Code: "body_stalled", Title: "The request body did not arrive in time."}
+	problemSeat      = &problem{Status: http.StatusPaymentRequired, Code: "no_seat", Title: "No license seat is free for this session."}
+	problemForeign   = &problem{Status: http.StatusForbidden, Code: "cross_site", Title: "Leave from the application's own page."}
+
+	problemNotReady  = &problem{Status: http.StatusServiceUnavailable, Code: "not_ready", Title: "The cluster is starting. Please try again.", retry: 2 * time.Second}
+	problemNoEngine  = &problem{Status: http.StatusServiceUnavailable, Code: "no_engine", Title: "No engine can take a session now. Please try again.", retry: 5 * time.Second}
+	problemNoRule    = &problem{Status: http.StatusServiceUnavailable, Code: "no_engine_allowed", Title: "The rules leave no engine for this.", retry: 30 * time.Second}
+	problemBusy      = &problem{Status: http.StatusServiceUnavailable, Code: "engine_unreachable", Title: "The engine does not take connections now. Please try again.", retry: 2 * time.Second}
+	problemOwner     = &problem{Status: http.StatusServiceUnavailable, Code: "owner_unreachable", Title: "The server of this session cannot be reached now. Please try again.", retry: 1 * time.Second}
+	problemLost      = &problem{Status: http.StatusBadGateway, Code: "connection_lost", Title: "The connection to the engine was lost before it answered.", retry: 1 * time.Second}
+	problemBadAnswer = &problem{Status: http.StatusBadGateway, Code: "bad_answer", Title: "The engine's answer was not HTTP."}
+	problemTimeout   = &problem{Status: http.StatusGatewayTimeout, Code: "engine_timeout", Title: "The engine did not answer in time."}
+	problemInternal  = &problem{Status: http.StatusInternalServerError, Code: "internal", Title: "The door could not serve this."}
+)
+
+// problemDead is the answer while a dead engine has time to come back.
+func problemDead(left time.Duration) *problem {
+	return &problem{
+		Status: http.StatusServiceUnavailable, Code: "engine_dead",
+		Title: "The engine has stopped. It is given a moment to come back.", retry: max(left, time.Second),
+	}
+}
+
+// write sends the problem, as a problem document (RFC 9457) to programs that ask
+// for JSON, else as one line of text.
+func (p *problem) write(w http.ResponseWriter, r *http.Request) int {
+	h := w.Header()
+	h.Set(fieldError, p.Code)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if p.retry > 0 {
+		h.Set("Retry-After", strconv.Itoa(int((p.retry+time.Second-1)/time.Second)))
+	}
+	switch p {
+	case problemMethod:
+		h.Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+	case problemVersion: // RFC 6455 4.4 and RFC 9110 15.5.22
+		h.Set("Sec-WebSocket-Version", "13")
+		h.Set("Upgrade", "websocket")
+		h.Set("Connection", "Upgrade")
+	}
+	body := []byte(p.Title + "\n")
+	if wantsJSON(r) {
+		h.Set("Content-Type", "application/problem+json")
+		doc := struct {
+			Title  string `json:"title"`
+			Status int    `json:"status"`
+			Code   string `json:"code"`
+		}{p.Title, p.Status, p.Code}
+		if b, err := json.Marshal(doc); err == nil {
+			body = append(b, '\n')
+		}
+	} else {
+		h.Set("Content-Type", "text/plain; charset=utf-8")
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(p.Status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body) // a client that has gone is noticed by its connection
+	}
+	return len(body)
+}
+
+// wantsJSON reports whether a program is asking.
+func wantsJSON(r *http.Request) bool {
+	accept := strings.ToLower(strings.Join(r.Header["Accept"], ","))
+	return strings.Contains(accept, "json") && !strings.Contains(accept, "text/html")
+}

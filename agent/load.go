@@ -1,0 +1,81 @@
+package agent
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/shirou/gopsutil/v4/cpu"
+	"github.com/shirou/gopsutil/v4/mem"
+
+	"github.com/ushercluster/usher/agent/peer"
+)
+
+const loadEvery = time.Second
+
+// keepLoad reports this node's load to the others once a second, and at once when
+// an engine's health changed.
+func (a *Agent) keepLoad(ctx context.Context) error {
+	t := time.NewTicker(loadEvery)
+	defer t.Stop()
+	var seq uint64
+	for {
+		seq++
+		l := a.loadNow(seq)
+		a.lastLoad.Store(&l)
+		a.gossip.Load().Report(l)
+		select {
+		case <-t.C:
+		case <-a.healthChanged:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// loadNow gathers a report: what the door counts, what the engines say of
+// themselves, and the machine.
+func (a *Agent) loadNow(seq uint64) peer.Load {
+	m := a.opts.Machine()
+	l := peer.Load{Seq: seq, CPUPermille: m.CPUPermille, MemFreeBytes: m.MemFreeBytes, MemTotalBytes: m.MemTotalBytes}
+	l.Engines = a.door.Loads()
+	for i := range l.Engines {
+		e := &l.Engines[i]
+		for _, local := range a.engines {
+			if local.Name() != e.Name {
+				continue
+			}
+			st := local.Status()
+			e.Health = st.Health
+			if st.Report != nil {
+				e.Permille = st.Report.Permille()
+				if keys := st.Report.Keys(peer.MaxDocuments); keys != nil {
+					e.Documents = keys
+				}
+			}
+		}
+	}
+	slices.SortFunc(l.Engines, func(a, b peer.EngineLoad) int { return strings.Compare(a.Name, b.Name) })
+	return l
+}
+
+// Machine is the load of the whole machine.
+type Machine struct {
+	CPUPermille   int
+	MemFreeBytes  uint64
+	MemTotalBytes uint64
+}
+
+// systemLoad reads the machine's load. What cannot be read stays zero, which
+// placement takes as unknown: a hardened service may not see /proc.
+func systemLoad() Machine {
+	var m Machine
+	if p, err := cpu.Percent(0, false); err == nil && len(p) == 1 {
+		m.CPUPermille = min(max(int(p[0]*10), 0), 1000)
+	}
+	if v, err := mem.VirtualMemory(); err == nil {
+		m.MemFreeBytes, m.MemTotalBytes = v.Available, v.Total
+	}
+	return m
+}

@@ -1,0 +1,129 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/ushercluster/usher/agent/consensus"
+	"github.com/ushercluster/usher/agent/logs"
+	"github.com/ushercluster/usher/agent/peer"
+)
+
+// A virtual machine that was reset to an old snapshot brings back an old Raft log
+// and vote. It would vote twice in one term and lose what it had acknowledged, so
+// it must not speak as the voter that it was. Each start is therefore counted and
+// marked by a nonce, here and in the node table, and before Raft is opened the other
+// members are asked what they know. A mismatch: the central node takes the vote
+// away, the old log is set aside, and this node follows the cluster anew.
+
+const (
+	rollbackAsk  = time.Second // for the members' answers, all at once
+	rollbackTell = 15 * time.Second
+)
+
+func (a *Agent) guardRollback(ctx context.Context) error {
+	record, from := a.recordedBoot(ctx)
+	if !a.boot.RolledBack(record.Number, record.Nonce) {
+		return nil
+	}
+	a.log.Error().Uint64("recorded_start", record.Number).Uint64("own_start", a.boot.Number).
+		Msg("the data directory was rolled back; its state is set aside and this node follows the cluster anew")
+	tctx, cancel := context.WithTimeout(ctx, rollbackTell)
+	defer cancel()
+	if err := a.giveUpVote(tctx, from); err != nil {
+		return fmt.Errorf("the data directory was rolled back, and the cluster could not be told: %w", err)
+	}
+	if err := a.setStateAside(); err != nil {
+		return err
+	}
+	a.boot.Number = record.Number
+	return nil
+}
+
+// recordedBoot is the newest start of this node that any member knows, and who
+// knew it.
+func (a *Agent) recordedBoot(ctx context.Context) (consensus.Boot, peer.ID) {
+	ctx, cancel := context.WithTimeout(ctx, rollbackAsk)
+	defer cancel()
+	var mu sync.Mutex
+	var newest consensus.Boot
+	var from peer.ID
+	var wg sync.WaitGroup
+	for _, n := range a.cached.Nodes() {
+		if n.ID == a.self {
+			continue
+		}
+		wg.Go(func() {
+			b, err := a.forward.Boot(ctx, n.ID)
+			if err != nil {
+				a.log.Debug().Err(err).Str(logs.Peer, string(n.ID)).Msg("cannot ask about earlier starts")
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if b.Number >= newest.Number {
+				newest, from = consensus.Boot{Number: b.Number, Nonce: b.Nonce}, n.ID
+			}
+		})
+	}
+	wg.Wait()
+	return newest, from
+}
+
+// giveUpVote asks until a central node has taken this node out of Raft.
+func (a *Agent) giveUpVote(ctx context.Context, via peer.ID) error {
+	for {
+		err := a.forward.Forget(ctx, via, "")
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(retryVote):
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		}
+	}
+}
+
+const retryVote = 250 * time.Millisecond
+
+// setStateAside moves the old log and cache out of the way, for whoever wants to
+// look at them, and opens empty stores.
+func (a *Agent) setStateAside() error {
+	if err := a.stores.Close(); err != nil {
+		return err
+	}
+	suffix := ".rolled-back-" + a.now().UTC().Format("20060102T150405")
+	for _, name := range []string{raftDirName, cacheFileName} {
+		path := filepath.Join(a.cfg.DataDir, name)
+		if err := os.Rename(path, path+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("set old state aside: %w", err)
+		}
+	}
+	stores, err := consensus.OpenStores(filepath.Join(a.cfg.DataDir, raftDirName), logs.For(a.log, "raft"))
+	if err != nil {
+		return err
+	}
+	a.stores = stores
+	return nil
+}
+
+// forget takes a node that was rolled back out of Raft; the steward adds it again
+// as one without a vote.
+func (a *Agent) forget(ctx context.Context, id peer.ID) error {
+	st := a.store.Status()
+	if !st.IsLeader {
+		if st.Leader == "" {
+			return consensus.ErrNoQuorum
+		}
+		return a.forward.Forget(ctx, st.Leader, id)
+	}
+	a.log.Warn().Str(logs.Peer, string(id)).Msg("node was rolled back and loses its vote until it has caught up")
+	return a.store.Remove(ctx, id)
+}

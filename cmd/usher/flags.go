@@ -1,0 +1,51 @@
+package main
+
+import (
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/ushercluster/usher/agent/config"
+)
+
+// A flag's usage begins with the name of its value in back quotes: see flagHelp.
+
+func text(name, value, usage string) *cli.StringFlag {
+	return &cli.StringFlag{Name: name, Usage: "`" + value + "` " + usage}
+}
+
+func withDefault(f *cli.StringFlag, value string) *cli.StringFlag {
+	f.Value = value
+	return f
+}
+
+func toggle(name, usage string) *cli.BoolFlag { return &cli.BoolFlag{Name: name, Usage: usage} }
+
+func number(name, usage string) *cli.IntFlag {
+	return &cli.IntFlag{Name: name, Usage: "`N` " + usage}
+}
+
+func period(name, usage string) *cli.DurationFlag {
+	return &cli.DurationFlag{Name: name, Usage: "`DURATION` " + usage}
+}
+
+// yes is the flag of commands that cannot be taken back.
+func yes() cli.Flag { return toggle("yes", "do not ask") }
+
+// configFlags are the flags of the configuration's fields: all of them, or those
+// named.
+func configFlags(only ...string) []cli.Flag {
+	flags := []cli.Flag{text("config", "FILE", "configuration file (YAML) [$USHER_CONFIG]")}
+	for _, f := range config.Fields() {
+		if len(only) > 0 && !slices.Contains(only, f.Flag) {
+			continue
+		}
+		usage := "`" + f.Value + "` " + f.Help + " [$" + f.Env + "]"
+		if f.Many {
+			flags = append(flags, &cli.StringSliceFlag{Name: f.Flag, Usage: usage, Hidden: f.Hidden})
+			continue
+		}
+		flags = append(flags, &cli.StringFlag{Name: f.Flag, Usage: usage, Hidden: f.Hidden})
+	}
+	return flags
+}

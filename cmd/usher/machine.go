@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/ushercluster/usher/agent"
+	"github.com/ushercluster/usher/agent/config"
+	"github.com/ushercluster/usher/agent/identity"
+	"github.com/ushercluster/usher/agent/peer"
+)
+
+// machine is this machine's part of a cluster, as far as commands need it.
+type machine interface {
+	HasIdentity(dataDir string) (bool, error)
+	Init(ctx context.Context, cfg config.Config, clusterName string, now func() time.Time) (agent.InitResult, error)
+	Join(ctx context.Context, cfg config.Config, o agent.JoinOptions) (identity.JoinAnswer, error)
+	Open(cfg config.Config, o agent.Options) (running, error)
+	// NodeID is the node that the data directory belongs to.
+	NodeID(dataDir string) (peer.ID, error)
+	Purge(dataDir string) error
+}
+
+// running is an agent that is open. Run works until its context ends.
+type running interface {
+	Run(ctx context.Context) error
+	Ready() <-chan struct{}
+	ID() peer.ID
+	Addrs() agent.Addrs
+}
+
+// systemMachine is the real one.
+type systemMachine struct{ version string }
+
+func (systemMachine) HasIdentity(dataDir string) (bool, error) { return agent.HasIdentity(dataDir) }
+
+func (systemMachine) Init(ctx context.Context, cfg config.Config, clusterName string, now func() time.Time) (agent.InitResult, error) {
+	return agent.Init(ctx, cfg, clusterName, now)
+}
+
+func (m systemMachine) Join(ctx context.Context, cfg config.Config, o agent.JoinOptions) (identity.JoinAnswer, error) {
+	o.Version = m.version
+	return agent.Join(ctx, cfg, o)
+}
+
+func (m systemMachine) Open(cfg config.Config, o agent.Options) (running, error) {
+	o.Version = m.version
+	a, err := agent.New(cfg, o)
+	if err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+func (systemMachine) NodeID(dataDir string) (peer.ID, error) {
+	dir, err := identity.OpenDir(dataDir)
+	if err != nil {
+		return "", err
+	}
+	n, err := dir.Load()
+	return n.Identity.ID, err
+}
+
+// Purge removes what an agent keeps in its data directory, and nothing else that
+// may lie there. An agent that runs on it is an error.
+func (systemMachine) Purge(dataDir string) error {
+	if _, err := os.Stat(dataDir); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	dir, err := identity.OpenDir(dataDir)
+	if err != nil {
+		return err
+	}
+	lock, err := dir.Lock()
+	if err != nil {
+		return err
+	}
+	err = dir.Purge()
+	for _, name := range []string{"raft", "state.cache", "archive", adminTokenName, config.SocketName} {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dataDir, name)))
+	}
+	if err = errors.Join(err, lock.Close()); err != nil {
+		return fmt.Errorf("purge %s: %w", dataDir, err)
+	}
+	return nil
+}
+
+// isPermanent reports whether starting again will not mend the error.
+func isPermanent(err error) bool { return errors.Is(err, agent.ErrPermanent) }
+
+// isHeld reports whether an agent runs on the data directory.
+func isHeld(err error) bool {
+	var locked *identity.LockedError
+	return errors.As(err, &locked)
+}

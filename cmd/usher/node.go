@@ -1,0 +1,262 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/ushercluster/usher/agent/admin"
+	"github.com/ushercluster/usher/agent/peer"
+)
+
+func (p *program) nodeCommand() *cli.Command {
+	reason := text("reason", "TEXT", "why, for whoever looks later")
+	return &cli.Command{
+		Name: "node", Usage: "list, change, drain and remove nodes",
+		Subcommands: []*cli.Command{
+			{Name: "list", Usage: "list the nodes", Action: p.action(exactly(0), (*call).nodeList)},
+			{Name: "show", Usage: "show one node with its engines", ArgsUsage: "NODE", Action: p.action(exactly(1), (*call).nodeShow)},
+			{
+				Name: "set", Usage: "change what operators may set of a node", ArgsUsage: "NODE",
+				Flags: []cli.Flag{
+					number("weight", "share of new sessions, 1 to 1000; 100 is normal"),
+					number("priority", "order of promotion from standby, 0 to 1000; the lowest first"),
+					text("tags", "A,B", `tags for tasks; "" removes all`),
+					text("public-name", "NAME", `name by which users reach its door; "" removes it`),
+				},
+				Action: p.action(exactly(1), (*call).nodeSet),
+			},
+			{
+				Name: "drain", Usage: "let a node keep its sessions and take no new ones", ArgsUsage: "NODE",
+				Description: "Waits until the last session has ended, and shows how many are left.",
+				Flags:       []cli.Flag{period("deadline", "after which the sessions that are left are moved; none by default"), reason, detach()},
+				Action:      p.action(exactly(1), (*call).nodeDrain),
+			},
+			{
+				Name: "activate", Usage: "let a node take sessions", ArgsUsage: "NODE", Flags: []cli.Flag{reason},
+				Action: p.action(exactly(1), func(c *call) error { return c.nodeState(c.api.Activate) }),
+			},
+			{
+				Name: "standby", Usage: "let a node take no sessions until an active one is lost", ArgsUsage: "NODE", Flags: []cli.Flag{reason},
+				Action: p.action(exactly(1), func(c *call) error { return c.nodeState(c.api.Standby) }),
+			},
+			{
+				Name: "remove", Usage: "take a node out of the cluster for good", ArgsUsage: "NODE",
+				Description: "Its identity can never come back; the machine may join anew under another one.",
+				Flags:       []cli.Flag{toggle("force", "even where the servers that remain are no majority"), yes()},
+				Action:      p.action(exactly(1), (*call).nodeRemove),
+			},
+		},
+	}
+}
+
+func (c *call) arg(n int) string { return c.cli.Args().Get(n) }
+
+func (c *call) nodeList() error {
+	l, err := listAll(c, c.api.Nodes)
+	if err != nil {
+		return err
+	}
+	truth := c.truthOf(l.Meta)
+	return c.emit(c.cli, l, func(o *printer) {
+		truth(o)
+		o.nodes(c.program, l.Items)
+	})
+}
+
+// nodes is the table of nodes; the one that was asked is starred.
+func (o *printer) nodes(p *program, all []admin.Node) {
+	var rows [][]string
+	for _, n := range all {
+		name := n.Name
+		if n.Self {
+			name += " *"
+		}
+		healthy := 0
+		for _, e := range n.Engines {
+			if e.Health == peer.Healthy {
+				healthy++
+			}
+		}
+		rows = append(rows, []string{
+			name, n.ID.Short(), string(n.Status), string(n.State), nodeRoles(n), fmt.Sprintf("%d/%d", healthy, len(n.Engines)),
+			fmt.Sprint(n.Load.Sessions), nodeLoad(n.Load), n.Door, n.ClusterAddr,
+		})
+	}
+	o.table([]string{"NAME", "ID", "STATUS", "STATE", "ROLE", "ENGINES", "SESSIONS", "CPU", "DOOR", "CLUSTER PORT"}, rows)
+}
+
+func nodeRoles(n admin.Node) string {
+	switch {
+	case n.Central:
+		return "central"
+	case n.Voter:
+		return "voter"
+	}
+	return string(n.Class)
+}
+
+func nodeLoad(l admin.NodeLoad) string {
+	if l.ReportAge == 0 {
+		return ""
+	}
+	return percent(l.CPUPermille)
+}
+
+func (c *call) nodeShow() error {
+	n, err := ask(c, func(ctx context.Context) (admin.Node, error) { return c.api.Node(ctx, c.arg(0)) })
+	if err != nil {
+		return err
+	}
+	return c.nodePrint(n)
+}
+
+func (c *call) nodePrint(n admin.Node) error {
+	truth := c.truthOf(n.Meta)
+	return c.emit(c.cli, n, func(o *printer) {
+		truth(o)
+		o.facts(
+			"name", n.Name,
+			"id", string(n.ID),
+			"status", string(n.Status),
+			"since", c.when(n.Since),
+			"state", string(n.State),
+			"until", c.when(n.StateUntil),
+			"reason", n.StateReason,
+			"role", nodeRoles(n),
+			"door", n.Door,
+			"public name", n.PublicName,
+			"cluster port", n.ClusterAddr,
+			"version", n.Version,
+			"starts", fmt.Sprint(n.Boot),
+			"joined", c.when(n.Joined),
+			"weight", fmt.Sprint(n.Weight),
+			"priority", fmt.Sprint(n.Priority),
+			"tags", strings.Join(n.Tags, ","),
+			"cpu", nodeLoad(n.Load),
+			"memory", memory(n.Load),
+		)
+		if len(n.Engines) > 0 {
+			o.line("")
+			o.engines(n.Engines)
+		}
+	})
+}
+
+func memory(l admin.NodeLoad) string {
+	if l.MemTotalBytes == 0 {
+		return ""
+	}
+	return bytesText(l.MemFreeBytes) + " free of " + bytesText(l.MemTotalBytes)
+}
+
+func (o *printer) engines(all []admin.Engine) {
+	var rows [][]string
+	for _, e := range all {
+		load := ""
+		if e.LoadPermille != nil {
+			load = percent(*e.LoadPermille)
+		}
+		rows = append(rows, []string{
+			e.Name, string(e.Health), fmt.Sprint(e.Sessions), fmt.Sprint(e.InFlight), load, strings.Join(e.Documents, " "), e.Error,
+		})
+	}
+	o.table([]string{"ENGINE", "HEALTH", "SESSIONS", "IN FLIGHT", "LOAD", "DOCUMENTS", "ERROR"}, rows)
+}
+
+func (c *call) nodeSet() error {
+	var u admin.NodeUpdate
+	if c.cli.IsSet("weight") {
+		n := c.cli.Int("weight")
+		u.Weight = &n
+	}
+	if c.cli.IsSet("priority") {
+		n := c.cli.Int("priority")
+		u.Priority = &n
+	}
+	if c.cli.IsSet("tags") {
+		tags := words(c.cli.String("tags"))
+		u.Tags = &tags
+	}
+	if c.cli.IsSet("public-name") {
+		name := c.cli.String("public-name")
+		u.PublicName = &name
+	}
+	if u == (admin.NodeUpdate{}) {
+		return usage("give --weight, --priority, --tags or --public-name", "there is nothing to set")
+	}
+	n, err := ask(c, func(ctx context.Context) (admin.Node, error) { return c.api.UpdateNode(ctx, c.arg(0), u) })
+	if err != nil {
+		return err
+	}
+	return c.nodePrint(n)
+}
+
+// words splits a list that was given as one value.
+func words(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
+}
+
+type stateFunc func(context.Context, string, admin.StateChange, ...admin.Option) (admin.Node, error)
+
+func (c *call) nodeState(set stateFunc) error {
+	n, err := ask(c, func(ctx context.Context) (admin.Node, error) {
+		return set(ctx, c.arg(0), admin.StateChange{Reason: c.cli.String("reason"), Deadline: admin.Duration(c.cli.Duration("deadline"))})
+	})
+	if err != nil {
+		return err
+	}
+	return c.emit(c.cli, n, func(o *printer) { o.line("%s is %s", n.Name, string(n.State)) })
+}
+
+func (c *call) nodeDrain() error {
+	if c.cli.Duration("deadline") < 0 {
+		return usage("give a time such as --deadline 30m", "--deadline %s is no time", c.cli.Duration("deadline"))
+	}
+	if c.cli.Bool("detach") {
+		return c.nodeState(c.api.Drain)
+	}
+	n, err := ask(c, func(ctx context.Context) (admin.Node, error) {
+		return c.api.Drain(ctx, c.arg(0), admin.StateChange{Reason: c.cli.String("reason"), Deadline: admin.Duration(c.cli.Duration("deadline"))})
+	})
+	if err != nil {
+		return err
+	}
+	began := c.now()
+	err = c.until(func(g *progress) (bool, error) {
+		if n, err = ask(c, func(ctx context.Context) (admin.Node, error) { return c.api.Node(ctx, string(n.ID), admin.Stale()) }); err != nil {
+			return false, err
+		}
+		if n.State != peer.StateDraining {
+			return false, failed("see usher node show "+n.Name, "%s is %s: somebody changed its state meanwhile", n.Name, n.State)
+		}
+		g.say("%s is draining: %d sessions left, %s", n.Name, n.Load.Sessions, span(c.now().Sub(began)))
+		return n.Load.Sessions == 0 && (n.Load.ReportAge > 0 || n.Status != peer.StatusAlive), nil
+	})
+	if err != nil {
+		return err
+	}
+	return c.emit(c.cli, n, func(o *printer) {
+		o.line("%s is drained after %s: no session is left", n.Name, span(c.now().Sub(began).Round(time.Second)))
+	})
+}
+
+func (c *call) nodeRemove() error {
+	n, err := ask(c, func(ctx context.Context) (admin.Node, error) { return c.api.Node(ctx, c.arg(0)) })
+	if err != nil {
+		return err
+	}
+	if err := c.confirm(c.cli, "remove node %s (%s, %s, %d sessions) from the cluster for good", n.Name, n.ID.Short(), n.Status, n.Load.Sessions); err != nil {
+		return err
+	}
+	_, err = ask(c, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, c.api.RemoveNode(ctx, string(n.ID), c.cli.Bool("force"))
+	})
+	if err != nil {
+		return err
+	}
+	return c.emit(c.cli, n, func(o *printer) { o.line("%s (%s) is removed", n.Name, string(n.ID)) })
+}

@@ -1,0 +1,24 @@
+//go:build unix
+
+package main
+
+import (
+	"os"
+	"os/exec"
+	"syscall"
+)
+
+// restrictUmask keeps files from everybody else, whatever mode a library asks for.
+func restrictUmask() { syscall.Umask(0o077) }
+
+// stopSignals end a command; SIGHUP comes when its terminal is closed.
+func stopSignals() []os.Signal { return []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} }
+
+// ownGroup keeps the terminal's Ctrl-C from a child: its parent stops it in order.
+func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
+
+// ownedByUs reports whether the file belongs to this user.
+func ownedByUs(info os.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == os.Geteuid()
+}

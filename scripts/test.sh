@@ -13,7 +13,7 @@ step() { printf '\n== %s\n' "$*"; }
 skip() { printf 'SKIPPED: %s\n' "$*"; }
 
 step "format"
-unformatted=$(gofmt -l $(git ls-files '*.go'))
+unformatted=$(git ls-files -z '*.go' | xargs -0 -r gofmt -l)
 if [ -n "$unformatted" ]; then
   printf 'gofmt would change:\n%s\n' "$unformatted"
   exit 1

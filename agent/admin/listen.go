@@ -69,7 +69,7 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, h http.Handler, who
 	base, cancel := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), stopKey{}, ctx.Done()))
 	defer cancel()
 	slots := newSlots(ln)
-	var g gate
+	g := newGate()
 	hs := &http.Server{
 		Handler:           g.wrap(h),
 		ReadHeaderTimeout: headerTimeout,

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -189,21 +188,3 @@ func (c *call) stopping() <-chan struct{} {
 	stop, _ := c.r.Context().Value(stopKey{}).(<-chan struct{})
 	return stop // nil waits for ever, as it should without a listener
 }
-
-// gate lets requests in until it is shut, and then waits for those inside.
-type gate struct{ mu sync.RWMutex }
-
-func (g *gate) wrap(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !g.mu.TryRLock() {
-			w.Header().Set("Connection", "close")
-			w.WriteHeader(http.StatusServiceUnavailable)
-			return
-		}
-		defer g.mu.RUnlock()
-		next.ServeHTTP(w, r)
-	})
-}
-
-// shut is for good.
-func (g *gate) shut() { g.mu.Lock() }

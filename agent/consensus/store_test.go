@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
+	"reflect"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -388,6 +390,74 @@ func TestRepeatFindsTheFirstResult(t *testing.T) {
 				t.Fatalf("repeat at %s: %+v, %v", i, again, err)
 			}
 		}
+	})
+}
+
+// TestReadNeedsAMajority reads at a leader at the very moment in which it is cut
+// off and does not know it yet.
+func TestReadNeedsAMajority(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTrio(t)
+		defer c.stopAll()
+		l := c.leader("")
+		time.Sleep(time.Second)
+		c.net.Isolate(c.hosts[l.id])
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if !l.store.Status().IsLeader {
+			t.Fatal("it knows already")
+		}
+		if _, err := l.store.ReadHere(ctx); err == nil {
+			t.Fatal("a read was confirmed by nobody")
+		}
+		c.net.HealAll()
+		c.leader("")
+	})
+}
+
+// TestHeartbeatsGoThroughTheMainLoop keeps raft#695 closed: no handler may take
+// heartbeats beside Raft's main loop.
+func TestHeartbeatsGoThroughTheMainLoop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTrio(t)
+		defer c.stopAll()
+		for _, i := range c.ids {
+			f := reflect.ValueOf(c.nodes[i].store.trans.NetworkTransport).Elem().FieldByName("heartbeatFn")
+			if !f.IsValid() {
+				t.Fatal("raft's transport has no field heartbeatFn any more: find another way to see this")
+			}
+			if !f.IsNil() {
+				t.Fatal("a heartbeat handler is set")
+			}
+		}
+	})
+}
+
+// TestRestartFromSnapshot starts from a snapshot that holds everything.
+func TestRestartFromSnapshot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTrio(t)
+		defer c.stopAll()
+		l := c.leader("")
+		for _, v := range []string{"document", "browser", "document"} {
+			if _, err := l.store.Apply(t.Context(), set("session.scope", v)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.store.Snapshot(); err != nil {
+			t.Fatal(err)
+		}
+		want := l.store.View()
+		c.stop(l.id)
+		if err := os.Remove(filepath.Join(c.nodes[l.id].dir, "state.cache")); err != nil {
+			t.Fatal(err)
+		}
+		c.start(l.id)
+		v := c.nodes[l.id].store.View()
+		if v.Cached() || v.Hash() != want.Hash() {
+			t.Fatalf("restored revision %d, want %d with the same hash", v.Revision(), want.Revision())
+		}
+		c.leader("")
 	})
 }
 

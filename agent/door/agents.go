@@ -116,9 +116,8 @@ func (d *Door) incoming(p *reply) (*upstream.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.r.ContentLength != 0 {
-		_ = p.rc.EnableFullDuplex()
-	}
+	b.stream()
+	p.body = b
 	upgrade := wantsWebSocket(p.r)
 	q := d.request(p.r, p, p.r.Header, b)
 	upstream.CleanHeader(q.Header)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 )
 
@@ -32,6 +33,7 @@ type body struct {
 	started bool      // somebody has read from it
 	renewed time.Time // when the read deadline was set last
 	err     error     // sticky
+	ended   atomic.Bool
 }
 
 // newBody prepares the body of a request; keep says whether small ones are read
@@ -50,6 +52,7 @@ func newBody(r *http.Request, rc *http.ResponseController, t TrafficSettings, no
 		return b, err
 	}
 	b.small = small
+	b.ended.Store(true)
 	b.rest()
 	return b, nil
 }
@@ -72,6 +75,7 @@ func (b *body) Read(p []byte) (int, error) {
 		return 0, b.err
 	case err == io.EOF:
 		b.err = err
+		b.ended.Store(true)
 		b.rest()
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		b.err = errBodyStalled
@@ -107,6 +111,19 @@ func (b *body) stop() { _ = b.rc.SetReadDeadline(time.Unix(1, 0)) }
 
 // whole reports whether the body can be sent from its beginning.
 func (b *body) whole() bool { return b.length == 0 || b.small != nil || !b.started }
+
+// unread reports whether the client may still be sending. It may be asked while
+// another goroutine reads.
+func (b *body) unread() bool { return b.length != 0 && !b.ended.Load() }
+
+// stream gets ready for an answer that comes before the whole body has. net/http
+// then leaves it to us to end the connection when the rest is never read: what it
+// would do by itself, read on and use the connection again, fails.
+func (b *body) stream() {
+	if b.unread() {
+		_ = b.rc.EnableFullDuplex() // HTTP/1 has it
+	}
+}
 
 // reader gives the body for one attempt; nil for none.
 func (b *body) reader() (io.Reader, func()) {

@@ -292,7 +292,7 @@ func TestHostHeader(t *testing.T) {
 		if a := b.ok(at, "/a%2fb?x=%20"); a.seen.Host != "app.example.test" || a.seen.Path != "/a%2fb?x=%20" {
 			t.Errorf("host %q, path %q", a.seen.Host, a.seen.Path)
 		}
-		owner.engine.hostHeader = "inner:1"
+		owner.engine.set(func() { owner.engine.inner = "inner:1" })
 		a := b.ok(at, "/")
 		if a.seen.Host != "inner:1" || a.seen.Header.Get("X-Forwarded-Host") != "app.example.test" {
 			t.Errorf("host %q, forwarded host %q", a.seen.Host, a.seen.Header.Get("X-Forwarded-Host"))

@@ -96,14 +96,12 @@ func (x *exchange) refuse(pr *problem) {
 
 // takeBody prepares the request's body; false when the client failed to send it.
 func (x *exchange) takeBody() bool {
-	if x.r.ContentLength != 0 {
-		// An engine may answer before it has read everything.
-		_ = x.reply.rc.EnableFullDuplex()
-	}
 	var err error
 	x.body, err = newBody(x.r, x.reply.rc, x.set.Traffic, x.d.cfg.Now, true)
 	switch {
 	case err == nil:
+		x.body.stream()
+		x.reply.body = x.body
 		return true
 	case errors.Is(err, errBodyTooLarge):
 		x.refuse(problemTooLarge)

@@ -163,7 +163,9 @@ func (s *site) start(nd *node) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	s.mu.Lock()
 	nd.door, nd.done = d, make(chan error, 1)
+	s.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
 	nd.cancel = cancel
 	go func() { nd.done <- d.Run(ctx) }()
@@ -216,10 +218,16 @@ func (s *site) operator(nd *node, st peer.State) {
 
 // report lets the load reports of all nodes arrive.
 func (s *site) report() {
-	loads := map[peer.EngineID]peer.EngineLoad{}
+	doors := map[peer.ID]*Door{}
+	s.mu.Lock()
 	for _, nd := range s.nodes {
-		for _, l := range nd.door.Loads() {
-			loads[peer.MakeEngineID(nd.id, l.Name)] = l
+		doors[nd.id] = nd.door
+	}
+	s.mu.Unlock()
+	loads := map[peer.EngineID]peer.EngineLoad{}
+	for id, d := range doors {
+		for _, l := range d.Loads() {
+			loads[peer.MakeEngineID(id, l.Name)] = l
 		}
 	}
 	s.mu.Lock()
@@ -250,7 +258,7 @@ func (s *site) directory(self *node) *Directory {
 		dir.Documents[nd.engine.id] = l.Documents
 		dir.Engines = append(dir.Engines, placement.Candidate{
 			Engine: nd.engine.id, NodeName: nd.name, Weight: 100, State: state, Status: status, Health: l.Health,
-			Load: placement.Load{Sessions: l.Sessions, InFlight: l.InFlight, Permille: -1}, MaxSessions: nd.engine.max,
+			Load: placement.Load{Sessions: l.Sessions, InFlight: l.InFlight, Permille: -1}, MaxSessions: nd.engine.MaxSessions(),
 		})
 	}
 	return dir
@@ -299,15 +307,15 @@ func (s *site) sessions() int {
 // fakeEngine is an application server beside a node. It remembers requests by the
 // session that the door names, as a real one would by its own cookie.
 type fakeEngine struct {
-	id         peer.EngineID
-	name       string
-	host       *memnet.Host
-	max        int
-	hostHeader string
+	id   peer.EngineID
+	name string
+	host *memnet.Host
 
 	mu     sync.Mutex
 	server *http.Server
 	wait   sync.WaitGroup
+	max    int
+	inner  string // host header
 	health peer.Health
 	since  time.Time
 	hits   map[string]int
@@ -375,10 +383,26 @@ func (e *fakeEngine) setHealth(h peer.Health) {
 	}
 }
 
-func (e *fakeEngine) Name() string       { return "app" }
-func (e *fakeEngine) Host() string       { return "127.0.0.1:3838" }
-func (e *fakeEngine) HostHeader() string { return e.hostHeader }
-func (e *fakeEngine) MaxSessions() int   { return e.max }
+func (e *fakeEngine) Name() string { return "app" }
+func (e *fakeEngine) Host() string { return "127.0.0.1:3838" }
+
+func (e *fakeEngine) HostHeader() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.inner
+}
+
+func (e *fakeEngine) MaxSessions() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.max
+}
+
+func (e *fakeEngine) set(f func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	f()
+}
 
 func (e *fakeEngine) Health() (peer.Health, time.Time) {
 	e.mu.Lock()

@@ -17,6 +17,7 @@ type reply struct {
 	rc   *http.ResponseController
 	now  func() time.Time
 	idle time.Duration
+	body *body      // of the request; nil while it is not taken
 	buf  *sync.Pool // of *[]byte
 	// edit adds what is ours to the head of the final answer.
 	edit func(http.Header)
@@ -82,6 +83,14 @@ func (p *reply) head(resp *upstream.Response) {
 	if p.edit != nil {
 		p.edit(h)
 	}
+	p.last(h)
+}
+
+// last makes this the connection's last answer if the request is not read whole.
+func (p *reply) last(h http.Header) {
+	if p.body != nil && p.body.unread() {
+		h["Connection"] = []string{"close"}
+	}
 }
 
 // copy passes the body on and flushes whatever the engine has flushed.
@@ -136,6 +145,7 @@ func (p *reply) page(pr *problem) {
 		return
 	}
 	p.renew()
+	p.last(p.w.Header())
 	p.status = pr.Status
 	p.bytes += int64(pr.write(p.w, p.r))
 }
@@ -148,6 +158,7 @@ func (p *reply) refuse(f *failure) {
 		h.Set(fieldDeadFor, strconv.FormatInt(f.deadFor.Milliseconds(), 10))
 	}
 	h["Content-Length"] = []string{"0"}
+	p.last(h)
 	p.renew()
 	p.status = http.StatusServiceUnavailable
 	p.w.WriteHeader(p.status)

@@ -30,7 +30,7 @@ func (s *site) ask(from, to *node, session string) placement.Answer {
 
 func TestReservations(t *testing.T) {
 	bubble(t, 2, func(s *site) {
-		s.nodes[1].engine.max = 2
+		s.nodes[1].engine.set(func() { s.nodes[1].engine.max = 2 })
 		one, two, three := strings.Repeat("01", 16), strings.Repeat("02", 16), strings.Repeat("03", 16)
 		for _, id := range []string{one, two, one} { // a repeated question keeps one place
 			if a := s.ask(s.nodes[0], s.nodes[1], id); !a.OK {
@@ -50,7 +50,7 @@ func TestReservations(t *testing.T) {
 func TestEngineFull(t *testing.T) {
 	bubble(t, 2, func(s *site) {
 		s.change(func(c *Settings) { c.Place.MaxSessionsPerEngine = 3 })
-		s.nodes[1].engine.max = 2 // the smaller bound counts
+		s.nodes[1].engine.set(func() { s.nodes[1].engine.max = 2 }) // the smaller bound counts
 		var first *browser
 		for i := range 5 {
 			time.Sleep(3 * time.Second)

@@ -3,6 +3,7 @@ package membership
 import (
 	"context"
 	"errors"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -11,23 +12,35 @@ import (
 	"github.com/ushercluster/usher/agent/peer"
 )
 
-// The re-join loop.
+// When and how others are joined.
 const (
 	joinEvery   = 15 * time.Second
 	joinTimeout = 5 * time.Second // of one contact: dial and state exchange
 	joinsAtOnce = 8
+	visitsMost  = 8                      // at the same time
+	visitDelay  = 500 * time.Millisecond // time for a suspect to hear of it and to object
 )
 
-// joiner keeps trying contacts that are not alive members. memberlist forgets the
-// dead after 30 s, and the two sides of a healed partition know nothing of each
-// other then.
+// joiner exchanges states with nodes that gossip does not reach.
+//
+// Contacts that are not alive members are tried again and again: memberlist
+// forgets the dead after 30 s, and the two sides of a healed partition know
+// nothing of each other then. And a peer that becomes suspect is visited once: a
+// node objects to a suspicion only a few times, and when its objections are lost,
+// in a connection that hangs, nobody asks it again.
 type joiner struct {
-	m *Membership
+	m      *Membership
+	wg     sync.WaitGroup
+	visits chan struct{} // holds one for each visit that is on
 
 	mu      sync.Mutex
 	who     map[string]peer.ID // whom a contact turned out to be
 	reached int                // in this round
 	alone   bool               // it has been said that nobody answers
+}
+
+func newJoiner(m *Membership) *joiner {
+	return &joiner{m: m, who: make(map[string]peer.ID), visits: make(chan struct{}, visitsMost)}
 }
 
 // run tries at once, and every 15 s.
@@ -130,6 +143,15 @@ func (j *joiner) join(ctx context.Context, contact string) error {
 			return conn.Close()
 		}
 	}
+	if err := j.exchange(ctx, conn); err != nil {
+		return err
+	}
+	j.m.log.Info().Str(logs.Addr, contact).Msg("contact joined")
+	return nil
+}
+
+// exchange tells our state over a stream that ends with it, and takes the other's.
+func (j *joiner) exchange(ctx context.Context, conn net.Conn) error {
 	bounded, err := j.m.fabric.outgoing(conn)
 	if err != nil {
 		return err
@@ -140,8 +162,49 @@ func (j *joiner) join(ctx context.Context, contact string) error {
 	if _, err := j.m.list.Join([]string{name + "/" + j.m.placeholderAddr()}); err != nil {
 		return errors.Join(err, ctx.Err())
 	}
-	j.m.log.Info().Str(logs.Addr, contact).Msg("contact joined")
 	return nil
+}
+
+// visit asks a peer that has become suspect. It does not wait; when many do at
+// once, the network is at fault and some are left out.
+func (j *joiner) visit(ctx context.Context, t transition) {
+	p := t.is
+	if p.Status != peer.StatusSuspect {
+		return
+	}
+	select {
+	case j.visits <- struct{}{}:
+	default:
+		return
+	}
+	j.wg.Go(func() {
+		defer func() { <-j.visits }()
+		if !j.stillSuspect(ctx, p) {
+			return
+		}
+		ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+		defer cancel()
+		conn, err := j.m.cfg.Dial(ctx, p.ID, p.Addr, true)
+		if err == nil {
+			err = j.exchange(ctx, conn)
+		}
+		if err != nil {
+			j.m.log.Debug().Err(err).Str(logs.Peer, string(p.ID)).Msg("suspect peer not reached")
+		}
+	})
+}
+
+// stillSuspect gives a peer the time to object.
+func (j *joiner) stillSuspect(ctx context.Context, p peer.Peer) bool {
+	delay := time.NewTimer(visitDelay)
+	defer delay.Stop()
+	select {
+	case <-delay.C:
+	case <-ctx.Done():
+		return false
+	}
+	now, _ := j.m.Peer(p.ID)
+	return now.Boot == p.Boot && now.Status == peer.StatusSuspect
 }
 
 // judge says once when nobody answers, for then a person may have to look.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -96,14 +95,15 @@ func (m *Membership) Run(ctx context.Context) error {
 		return err
 	}
 	defer end()
-	joins := &joiner{m: m, who: make(map[string]peer.ID)}
-	var wg sync.WaitGroup
-	wg.Go(func() { joins.run(ctx) })
-	defer wg.Wait()
+	joins := newJoiner(m)
+	joins.wg.Go(func() { joins.run(ctx) })
+	defer joins.wg.Wait()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
-		m.refresh(ctx)
+		for _, t := range m.refresh(ctx) {
+			joins.visit(ctx, t)
+		}
 		select {
 		case <-m.look:
 		case <-tick.C:
@@ -113,8 +113,9 @@ func (m *Membership) Run(ctx context.Context) error {
 	}
 }
 
-// refresh asks memberlist and publishes what is new.
-func (m *Membership) refresh(ctx context.Context) {
+// refresh asks memberlist, publishes what is new and returns what it means for
+// whom.
+func (m *Membership) refresh(ctx context.Context) []transition {
 	ctx, cancel := context.WithTimeout(ctx, streamTimeout)
 	defer cancel()
 	states, err := m.fabric.states(ctx)
@@ -122,14 +123,15 @@ func (m *Membership) refresh(ctx context.Context) {
 		if ctx.Err() == nil {
 			m.log.Warn().Err(err).Msg("gossip gave no answer")
 		}
-		return
+		return nil
 	}
 	last := m.Peers()
 	next := merge(last, sightings(states), m.reports.load, m.cfg.Now())
 	if same(last, next) {
-		return
+		return nil
 	}
-	for _, t := range transitions(last, next) {
+	changes := transitions(last, next)
+	for _, t := range changes {
 		m.report(t)
 		if t.stale() {
 			m.fabric.pool.renew(t.is.ID)
@@ -139,6 +141,7 @@ func (m *Membership) refresh(ctx context.Context) {
 	m.book.forget(last, next)
 	m.reports.prune(next)
 	m.subs.notify()
+	return changes
 }
 
 // show makes peers, which are sorted and not changed any more, the current list.

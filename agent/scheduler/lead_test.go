@@ -104,10 +104,12 @@ func TestTwoLeaders(t *testing.T) {
 	})
 }
 
-// A leader that was paused wakes up and sends all its claims again, as new commands.
+// A leader that was paused wakes up and sends all its claims again, as new commands,
+// also those of occurrences whose rows were evicted long ago.
 func TestOldClaimsAreRefused(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 2)
+		c.must(&fsm.SetSetting{Key: "scheduler.history", Value: "3"})
 		c.put(every("sales", 5*time.Second))
 		c.lead(c.nodes[0])
 		time.Sleep(61 * time.Second)
@@ -141,8 +143,10 @@ func TestStuckCommandHoldsUpItsTaskOnly(t *testing.T) {
 		c := newCluster(t, 2)
 		c.put(every("sales", 5*time.Second))
 		c.put(every("stock", 5*time.Second))
+		tried := 0
 		c.fault = func(_ peer.ID, cmd fsm.Command) fault {
 			if claim, ok := cmd.(*fsm.ClaimOccurrence); ok && claim.Task == "sales" {
+				tried++
 				return fault{lost: true}
 			}
 			return fault{}
@@ -160,6 +164,9 @@ func TestStuckCommandHoldsUpItsTaskOnly(t *testing.T) {
 		c.checkRecords("stock", begin.Add(5*time.Second), begin.Add(time.Minute))
 		if n := len(c.launches("sales")); n != 0 {
 			t.Errorf("%d launches of a task that cannot be claimed", n)
+		}
+		if tried < 5 || tried > 6 {
+			t.Errorf("%d tries of a command that takes 10 s", tried)
 		}
 	})
 }
@@ -182,6 +189,23 @@ func TestClockAhead(t *testing.T) {
 		}
 		if n := c.nodes[0].metric("usher_scheduler_refusals_total"); n < 6 || n > 60 {
 			t.Errorf("%v refusals", n)
+		}
+	})
+}
+
+// The leader's clock is behind the one that stamped a request: what the state says
+// has happened is not in the future.
+func TestClockBehind(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		c.nodes[0].ahead = -5 * time.Second
+		c.put(every("sales", time.Hour))
+		c.lead(c.nodes[0])
+		time.Sleep(time.Minute)
+		c.must(&fsm.RequestRun{Task: "sales"})
+		time.Sleep(100 * time.Millisecond)
+		if n := len(c.launches("sales")); n != 1 {
+			t.Errorf("%d launches", n)
 		}
 	})
 }

@@ -30,6 +30,11 @@ func (p *program) agentRun(c *cli.Context) error {
 	if err := exactly(0).check(c); err != nil {
 		return err
 	}
+	watch, err := p.followDemo(c.String("demo"))
+	if err != nil {
+		return err
+	}
+	defer watch.Close()
 	cfg, origins, err := p.configure(c)
 	if c.Bool("print-config") && origins != nil {
 		return errors.Join(cfg.Print(p.stdout, origins), err)
@@ -40,11 +45,6 @@ func (p *program) agentRun(c *cli.Context) error {
 	if p.terminal.err && origins["log.format"] == "" {
 		cfg.Log.Format = string(logs.Console)
 	}
-	watch, err := p.followDemo(c.String("demo"))
-	if err != nil {
-		return err
-	}
-	defer watch.Close()
 	log, level, err := p.logger(cfg)
 	if err != nil {
 		return err

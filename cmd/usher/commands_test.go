@@ -5,7 +5,9 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -266,6 +268,33 @@ func TestCompletionGolden(t *testing.T) {
 			t.Fatal(err)
 		}
 		golden(t, filepath.Join("completion", shell+".txt"), out)
+	}
+}
+
+// The script is not only what it was: bash completes with it.
+func TestBashCompletes(t *testing.T) {
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("no bash here")
+	}
+	_, script, _ := newFixture(t).do("completion", "bash")
+	tests := map[string]string{
+		"usher no":                     "node",
+		"usher node dr":                "drain",
+		"usher node drain --de":        "--deadline --detach",
+		"usher --output json node st":  "standby",
+		"usher demo e":                 "env",
+		"usher task add x --attempt":   "--attempts --attempt-timeout",
+		"usher join-token create --qu": "--quiet",
+		"usher status --to":            "--token-file",
+	}
+	for line, want := range tests {
+		words := strings.Fields(line)
+		cmd := exec.Command(bash, "--norc", "-c", script+"\nCOMP_WORDS=("+line+")\nCOMP_CWORD="+strconv.Itoa(len(words)-1)+"\n_usher\necho \"${COMPREPLY[*]}\"\n")
+		out, err := cmd.Output()
+		if got := strings.TrimSpace(string(out)); err != nil || got != want {
+			t.Errorf("%s: %q, want %q (%v)", line, got, want, err)
+		}
 	}
 }
 

@@ -99,7 +99,7 @@ func (p *program) followDemo(dir string) (*follower, error) {
 	go func() {
 		defer close(f.done)
 		_, _ = io.Copy(io.Discard, conn)
-		close(f.over)
+		_ = f.over
 	}()
 	return f, nil
 }

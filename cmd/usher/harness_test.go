@@ -226,6 +226,7 @@ type fakeRun struct {
 	started chan struct{}
 	ready   chan struct{}
 	hang    bool
+	release chan struct{} // ends a hang
 	err     error
 }
 
@@ -237,7 +238,7 @@ func (r *fakeRun) Run(ctx context.Context) error {
 	close(r.started)
 	<-ctx.Done()
 	if r.hang {
-		select {} // the process ends, or the bubble complains
+		<-r.release
 	}
 	return r.err
 }

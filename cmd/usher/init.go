@@ -6,11 +6,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/ushercluster/usher/agent"
 	"github.com/ushercluster/usher/agent/config"
 )
 
@@ -66,10 +66,10 @@ func (p *program) initRun(c *cli.Context) error {
 		JoinExpires: r.JoinExpires, RecoveryKey: r.RecoveryKey,
 		JoinCommand: "USHER_JOIN_TOKEN=" + r.JoinToken + " usher agent --join " + r.Advertise,
 	}
-	return p.emit(c, answer, func(o *printer) { o.initAnswer(p, r, answer) })
+	return p.emit(c, answer, func(o *printer) { o.initAnswer(p, c, answer) })
 }
 
-func (o *printer) initAnswer(p *program, r agent.InitResult, a initAnswer) {
+func (o *printer) initAnswer(p *program, c *cli.Context, a initAnswer) {
 	o.facts(
 		"cluster", a.ClusterName+" ("+a.ClusterID+")",
 		"node", a.NodeName+" ("+a.NodeID+")",
@@ -78,19 +78,30 @@ func (o *printer) initAnswer(p *program, r agent.InitResult, a initAnswer) {
 		"admin token", a.AdminToken,
 		"saved in", a.AdminTokenFile,
 	)
-	o.line("\nStart this node:\n\n  %s", startCommand(p, a.DataDir))
-	o.line("\nJoin other machines (%s, %s):\n\n  %s", count(a.JoinUses, "machine"), p.when(a.JoinExpires), a.JoinCommand)
-	o.line("\nThe recovery key opens backups when all servers are lost. It is shown only now:\n\n  %s", r.RecoveryKey)
+	o.line("\nStart this node:\n\n  %s", startCommand(c))
+	o.line("\nJoin other machines (for %s, expires %s):\n\n  %s", count(a.JoinUses, "machine"), p.when(a.JoinExpires), a.JoinCommand)
+	o.line("\nThe recovery key opens backups when all servers are lost. It is shown only now:\n\n  %s", a.RecoveryKey)
 	o.line("\nnext: keep the recovery key somewhere else than on these machines")
 }
 
-// startCommand leaves out what is the default.
-func startCommand(p *program, dataDir string) string {
-	usual, _, _ := config.Merge(config.Environment(p.env), config.Defaults(p.facts))
-	if usual.DataDir == dataDir {
-		return "usher agent"
+// startCommand starts the node with the flags that stood on this line: they are not
+// kept in the data directory.
+func startCommand(c *cli.Context) string {
+	var flags []string
+	add := func(name, value string) { flags = append(flags, " --"+name+" "+shellQuote(value)) }
+	if path := c.String("config"); path != "" {
+		add("config", path)
 	}
-	return "usher agent --data-dir " + shellQuote(dataDir)
+	line := given(c)
+	for _, f := range config.Fields() {
+		if f.Flag == "name" || f.Flag == "join-token-file" { // of use but once
+			continue
+		}
+		for _, v := range line[f.Flag] {
+			add(f.Flag, v)
+		}
+	}
+	return "usher agent" + strings.Join(flags, "")
 }
 
 func initFailure(cfg config.Config, err error) error {

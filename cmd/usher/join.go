@@ -45,7 +45,7 @@ func (p *program) joinRun(c *cli.Context) error {
 	case err != nil:
 		return err
 	case has:
-		return permanent("start it with "+startCommand(p, cfg.DataDir)+", or name another directory with --data-dir", "there is a node in %s already", cfg.DataDir)
+		return permanent("start it with "+startCommand(c)+", or name another directory with --data-dir", "there is a node in %s already", cfg.DataDir)
 	}
 	g := &progress{p: p}
 	defer g.done()
@@ -60,7 +60,7 @@ func (p *program) joinRun(c *cli.Context) error {
 		for _, w := range a.Warnings {
 			o.line("warning: %s", w)
 		}
-		o.line("\nStart it:\n\n  %s", startCommand(p, cfg.DataDir))
+		o.line("\nStart it:\n\n  %s", startCommand(c))
 	})
 }
 

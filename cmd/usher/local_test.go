@@ -126,6 +126,7 @@ func TestPrintConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.vars["USHER_LOG_LEVEL"] = "warn"
+	f.vars["USHER_ENGINE"] = "http://127.0.0.1:1" // the flag beats it
 	args := []string{"agent", "--print-config", "--config", path, "--engine", "http://127.0.0.1:3838", "--engine", "py=http://127.0.0.1:8888"}
 	code, out, err := f.do(args...)
 	golden(t, "print-config.txt", strings.ReplaceAll(transcript(args, code, out, err, ""), path, "usher.yaml"))

@@ -57,11 +57,30 @@ func TestEarlyAnswerEndsTheSending(t *testing.T) {
 	})
 }
 
+// An answer that comes at any moment of the sending, also just before the first
+// Read, leaves nobody waiting for the body.
+func TestEarlyAnswersAtAnyMoment(t *testing.T) {
+	inLab(t, Config{}, func(l *link) {
+		l.request()
+		l.say("HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+		l.drain()
+	}, func(l *lab) {
+		began := time.Now()
+		for range 2000 {
+			body := newStalled("")
+			l.mustDo(&Request{Method: "POST", Target: "/", Body: body, ContentLength: 9, StopBody: body.stop}, 413, "")
+		}
+		if d := time.Since(began); d != 0 {
+			t.Errorf("took %v", d)
+		}
+	})
+}
+
 // The body is not wanted from the moment that the head says so.
 func TestErrorHeadEndsTheSending(t *testing.T) {
 	for _, head := range []string{"413 Too Large\r\n", "200 OK\r\nConnection: close\r\n"} {
 		inLab(t, Config{}, func(l *link) {
-			l.request()
+			_, _ = io.ReadFull(l.request().Body, make([]byte, len("begin")))
 			l.say("HTTP/1.1 " + head + "Content-Length: 2\r\n\r\n")
 			time.Sleep(10 * time.Second)
 			l.say("no")
@@ -88,11 +107,13 @@ func TestErrorHeadEndsTheSending(t *testing.T) {
 func TestSendingDoesNotMoveTheBodysDeadline(t *testing.T) {
 	inLab(t, Config{}, func(l *link) {
 		l.request()
-		l.say("HTTP/1.1 200 OK\r\n\r\n")
+		l.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
 		l.drain()
 	}, func(l *lab) {
 		pr, pw := io.Pipe()
+		done := make(chan struct{})
 		go func() {
+			defer close(done)
 			for {
 				time.Sleep(10 * time.Second)
 				if _, err := io.WriteString(pw, "x"); err != nil {
@@ -105,6 +126,7 @@ func TestSendingDoesNotMoveTheBodysDeadline(t *testing.T) {
 		if got := isErr[*TimeoutError](l.T, err); got.Phase != PhaseBody || time.Since(began) > 30*time.Second+slack {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
+		<-done
 	})
 }
 

@@ -188,7 +188,7 @@ func (l *lane) event(ev frameEvent, p []byte, from, at int) (int, error) {
 		return at, l.serve()
 	}
 	l.shut = true
-	
+	l.sawClose.Store(true)
 	select {
 	case l.t.poke <- struct{}{}:
 	default:

@@ -270,24 +270,33 @@ func TestPinByOffer(t *testing.T) {
 }
 
 func TestPinOutlivesItsConnection(t *testing.T) {
-	inLab(t, Config{}, func(l *link) {
-		l.request()
-		l.say("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n" + strconv.Itoa(l.n))
-		if l.n > 0 {
-			l.drain()
-		}
-	}, func(l *lab) {
-		r := get()
-		r.Header = http.Header{"Authorization": {"NTLM abc"}}
-		pin := l.mustDo(r, 200, "0").Pinned
-		r = get()
-		r.Pin = pin
-		synctest.Wait()
-		if resp := l.mustDo(r, 200, "1"); resp.Pinned != pin || l.pool.Idle() != 0 {
-			t.Error("the new connection is not the pin's")
-		}
-		pin.Close()
-	})
+	for _, tc := range []struct{ name, says string }{
+		{"closed while idle", ""},
+		{"closed after the answer", "Connection: close\r\n"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inLab(t, Config{}, func(l *link) {
+				l.request()
+				if l.n == 0 {
+					l.say("HTTP/1.1 200 OK\r\n" + tc.says + "Content-Length: 1\r\n\r\n0")
+					return
+				}
+				l.say("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1")
+				l.drain()
+			}, func(l *lab) {
+				r := get()
+				r.Header = http.Header{"Authorization": {"NTLM abc"}}
+				pin := l.mustDo(r, 200, "0").Pinned
+				r = get()
+				r.Pin = pin
+				synctest.Wait()
+				if resp := l.mustDo(r, 200, "1"); resp.Pinned != pin || l.pool.Idle() != 0 {
+					t.Error("the new connection is not the pin's")
+				}
+				pin.Close()
+			})
+		})
+	}
 }
 
 func TestPinIsForOneAtATime(t *testing.T) {

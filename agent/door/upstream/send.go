@@ -30,7 +30,7 @@ type sender struct {
 	done  chan struct{}
 
 	proceedOnce, endOnce sync.Once
-	reading              atomic.Bool           // Body.Read has been called
+	reading              atomic.Bool           // Body.Read has been called, or was about to be
 	last                 atomic.Bool           // all of the body has been read
 	cause                atomic.Pointer[error] // why the sender closed the connection
 	sent                 bool                  // the body went out whole; valid after done
@@ -171,10 +171,10 @@ func (s *sender) appendEnd(b []byte) ([]byte, error) {
 // read reads from the body. Until it returns, the exchange's head deadline is how
 // long the source may stall.
 func (s *sender) read(p []byte) (int, error) {
-	if s.stopped() {
+	s.reading.Store(true)
+	if s.stopped() { // after the flag, or end could miss a Read that is about to block
 		return 0, errStopped
 	}
-	s.reading.Store(true)
 	s.extendHead()
 	return s.r.Body.Read(p)
 }

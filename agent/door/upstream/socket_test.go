@@ -116,6 +116,7 @@ func TestTunnelOnSockets(t *testing.T) {
 	if _, err := io.ReadFull(engine, b); err != nil || string(b) != string(clientText) {
 		t.Fatalf("% x, %v", b, err)
 	}
+	checkUserTimeout(t, server)
 	tun.Shutdown(1012, time.Minute)
 	for _, end := range []struct {
 		net.Conn

@@ -211,7 +211,8 @@ func TestTunnelPings(t *testing.T) {
 		_, payload := r.next(r.browser, false)
 		future := append([]byte(nil), payload...)
 		binary.BigEndian.PutUint32(future[8:], 99)
-		foreign = append(foreign, frame(true, 0x8a, future))
+		alike := append([]byte("notours!"), payload[8:]...)
+		foreign = append(foreign, frame(true, 0x8a, future), frame(true, 0x8a, alike))
 		all := bytes.Join(foreign, nil)
 		r.send(r.browser, append(frame(true, 0x8a, payload), all...))
 		r.expect(r.engine, all)
@@ -220,8 +221,8 @@ func TestTunnelPings(t *testing.T) {
 			synctest.Wait()
 		}
 		r.expect(r.engine, all)
-		if got := r.Stats().FramesToServer; got != 8 {
-			t.Errorf("%d frames counted, want 8", got)
+		if got := r.Stats().FramesToServer; got != 10 {
+			t.Errorf("%d frames counted, want 10", got)
 		}
 	})
 }
@@ -405,6 +406,18 @@ func TestTunnelLingers(t *testing.T) {
 		r.send(r.engine, serverText)
 		r.expectEnd(r.browser, serverText)
 		r.ends(nil, linger)
+	})
+}
+
+// A browser that is closed says nothing more, and that is no error, though the engine
+// was still speaking.
+func TestTunnelClientLeaves(t *testing.T) {
+	inRig(t, TunnelConfig{}, func(r *rig) {
+		r.browser.Close()
+		synctest.Wait()
+		time.Sleep(time.Second)
+		r.send(r.engine, serverText)
+		r.ends(nil, time.Second)
 	})
 }
 

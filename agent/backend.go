@@ -54,7 +54,10 @@ func (b backend) Local() admin.Local {
 		Version: b.opts.Version, Started: b.started, Door: addrs.Door, API: addrs.API,
 		Engines: []admin.LocalEngine{}, Warnings: b.warnings(),
 	}
-	load := b.loadNow(0)
+	var load peer.Load
+	if l := b.lastLoad.Load(); l != nil {
+		load = *l
+	}
 	for _, e := range b.engines {
 		st := e.Status()
 		le := admin.LocalEngine{

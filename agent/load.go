@@ -20,9 +20,11 @@ func (a *Agent) keepLoad(ctx context.Context) error {
 	t := time.NewTicker(loadEvery)
 	defer t.Stop()
 	var seq uint64
+	var m Machine
 	for {
 		seq++
-		l := a.loadNow(seq)
+		m = m.smooth(a.opts.Machine(), seq == 1)
+		l := a.loadNow(seq, m)
 		a.lastLoad.Store(&l)
 		a.gossip.Load().Report(l)
 		select {
@@ -36,8 +38,7 @@ func (a *Agent) keepLoad(ctx context.Context) error {
 
 // loadNow gathers a report: what the door counts, what the engines say of
 // themselves, and the machine.
-func (a *Agent) loadNow(seq uint64) peer.Load {
-	m := a.opts.Machine()
+func (a *Agent) loadNow(seq uint64, m Machine) peer.Load {
 	l := peer.Load{Seq: seq, CPUPermille: m.CPUPermille, MemFreeBytes: m.MemFreeBytes, MemTotalBytes: m.MemTotalBytes}
 	l.Engines = a.door.Loads()
 	for i := range l.Engines {
@@ -65,6 +66,15 @@ type Machine struct {
 	CPUPermille   int
 	MemFreeBytes  uint64
 	MemTotalBytes uint64
+}
+
+// smooth is the machine's load with the CPU averaged over about ten reports: what a
+// placement lasts for is the next hour, not the last second.
+func (m Machine) smooth(now Machine, first bool) Machine {
+	if !first {
+		now.CPUPermille = m.CPUPermille + (now.CPUPermille-m.CPUPermille)/5
+	}
+	return now
 }
 
 // systemLoad reads the machine's load. What cannot be read stays zero, which

@@ -97,9 +97,16 @@ start_beside() {
   pid=$!
   printf '%s\n' "$pid" >"$pid_file"
   for ((n = 0; n < 100; n++)); do # until the chain of programs has come to the agent
-    if running_pid >/dev/null || [ ! -d "/proc/$pid" ]; then return; fi
+    if running_pid >/dev/null; then return; fi
+    [ -d "/proc/$pid" ] || break
     sleep 0.05
   done
+  agent_ended
+}
+
+agent_ended() {
+  tail -n 5 "$log" >&2 || true
+  die "the agent has ended" "see $log"
 }
 
 # stop_agent lets requests end. It waits for as long as the unit would.
@@ -149,10 +156,7 @@ gathered() {
 wait_gathered() {
   local until=$((SECONDS + $2))
   until gathered "$1"; do
-    if ! systemd_here && ! agent_runs; then
-      tail -n 5 "$log" >&2 || true
-      die "the agent has ended" "see $log"
-    fi
+    if ! systemd_here && ! agent_runs; then agent_ended; fi
     if [ "$SECONDS" -ge "$until" ]; then
       ask status >&2 || true
       die "there are not $1 nodes with a quorum after $2 s" "see the log: $(log_hint)"

@@ -150,8 +150,11 @@ join_cluster() {
     [ -r "$token_file" ] || die "there is no token file $token_file" "make one on a node with provision.sh token"
     exec <"$token_file"
   fi
-  (as_user timeout --foreground --kill-after=5 "$timeout" "$binary" join --config "$config" --join-token-file - "${arguments[@]}") >&2 ||
+  local answer
+  answer=$(as_user timeout --foreground --kill-after=5 "$timeout" "$binary" join --config "$config" --join-token-file - "${arguments[@]}") ||
     die "this machine did not join" "see above; the cluster port of ${arguments[0]} must be reachable from here"
+  # The answer goes on with how to start the agent, which happens here anyway.
+  grep -e ' is a node of ' -e '^warning: ' <<<"$answer" >&2 || true
 }
 
 main() {

@@ -38,8 +38,6 @@ func (s *Server) newCall(from origin, rt *route, w http.ResponseWriter, r *http.
 		limit := callTimeout
 		if r.URL.Query().Has("index") {
 			limit += maxWait
-			// A read deadline that fires while a handler waits ends the request.
-			_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 		}
 		c.ctx, cancel = context.WithTimeout(c.ctx, limit)
 	}

@@ -40,12 +40,12 @@ func (c *call) problemOf(err error) *Problem {
 			return p
 		}
 		return problem(http.StatusForbidden, CodeDenied, "the central node did not accept the caller", "")
+	case errors.Is(err, consensus.ErrNoQuorum):
+		return retry(problem(http.StatusServiceUnavailable, CodeNoQuorum, quorumDetail(err),
+			"bring a majority of the servers back; usher status shows which are away"))
 	case errors.Is(err, consensus.ErrUnknown):
 		return problem(http.StatusGatewayTimeout, CodeUnknownOutcome, "it was sent, and it is not known whether it was carried out",
 			"read the state; with the same Idempotency-Key it can be repeated safely")
-	case errors.Is(err, consensus.ErrNoQuorum):
-		return retry(problem(http.StatusServiceUnavailable, CodeNoQuorum, err.Error(),
-			"bring a majority of the servers back; usher status shows which are away"))
 	case errors.Is(err, consensus.ErrClosed), errors.Is(err, context.Canceled):
 		return closing()
 	case errors.Is(err, context.DeadlineExceeded):
@@ -85,4 +85,17 @@ func (c *call) refusal(e *fsm.Error) *Problem {
 		return problem(http.StatusPreconditionFailed, CodePrecondition, e.Message, "read it again and decide anew")
 	}
 	return problem(status, Code(e.Code), e.Message, next)
+}
+
+// quorumDetail is the bare fact, without the tries that led to it.
+func quorumDetail(err error) string {
+	detail := consensus.ErrNoQuorum.Error()
+	var q *consensus.QuorumError
+	if errors.As(err, &q) {
+		detail = q.Error()
+	}
+	if errors.Is(err, consensus.ErrUnknown) {
+		detail += "; the command had been sent before the quorum was lost and may still be carried out"
+	}
+	return detail
 }

@@ -74,7 +74,6 @@ type stream struct {
 
 func newStream(c *call) *stream {
 	st := &stream{c: c, rc: http.NewResponseController(c.w)}
-	_ = st.rc.SetReadDeadline(time.Time{})
 	c.head("text/event-stream")
 	c.w.Header().Set("X-Accel-Buffering", "no")
 	c.w.WriteHeader(http.StatusOK)

@@ -19,7 +19,10 @@ import (
 // before there is a leader there is no live state. state.cache holds what doors,
 // handshakes and address look-ups need until then.
 
-const cacheInterval = 10 * time.Second
+const (
+	cacheInterval = 10 * time.Second
+	cacheFirst    = 250 * time.Millisecond
+)
 
 // CachedView reads state.cache, for what an agent needs before Raft is opened; false
 // when there is none that can be read.
@@ -52,15 +55,24 @@ func readCache(path string, log zerolog.Logger) *fsm.View {
 }
 
 // keepCache writes the cache whenever the state moved, at most every ten seconds,
-// and once more at the end.
+// and once more at the end. The first time it writes as soon as there is a state: a
+// node that joined and is killed at once must know the others when it comes back.
 func (s *Store) keepCache() {
 	var written uint64
-	t := time.NewTicker(cacheInterval)
+	for v := s.cfg.FSM.View(); v.Cluster() == nil; v = s.cfg.FSM.View() {
+		select {
+		case <-v.Newer():
+		case <-s.stop:
+			return
+		}
+	}
+	t := time.NewTimer(cacheFirst)
 	defer t.Stop()
 	for {
 		var ended bool
 		select {
 		case <-t.C:
+			t.Reset(cacheInterval)
 		case <-s.stop:
 			ended = true
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/raft"
 	"github.com/rs/zerolog"
 
+	"github.com/ushercluster/usher/agent/logs"
 	"github.com/ushercluster/usher/agent/peer"
 	"github.com/ushercluster/usher/fsm"
 	"github.com/ushercluster/usher/transport/memnet"
@@ -74,6 +75,13 @@ func newTrio(t *testing.T) *trio {
 			t.Fatal(err)
 		}
 	}
+	// raft refuses the vote of a candidate that it does not find in its own latest
+	// configuration, so a cut right here could leave no leader possible.
+	for _, i := range c.ids {
+		for len(c.nodes[i].store.Status().Voters) < 3 || c.nodes[i].store.Status().LastIndex < l.store.Status().LastIndex {
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
 	return c
 }
 
@@ -114,7 +122,7 @@ func (c *trio) start(i peer.ID) {
 		Dial: func(ctx context.Context, to peer.ID) (net.Conn, error) {
 			return c.hosts[i].DialContext(ctx, "tcp", c.hosts[to].IP()+":14747")
 		},
-		Forward: forwarder{c, i}, Fatal: func(err error) { m.fatal.Store(&err) }, Log: zerolog.Nop(),
+		Forward: forwarder{c, i}, Fatal: func(err error) { m.fatal.Store(&err) }, Log: c.log(i),
 	})
 	if err != nil {
 		c.t.Fatal(err)
@@ -508,3 +516,16 @@ func (h hanging) GetLog(uint64, *raft.Log) error   { return nil }
 func (h hanging) StoreLog(*raft.Log) error         { return nil }
 func (h hanging) StoreLogs([]*raft.Log) error      { time.Sleep(h.d); return nil }
 func (h hanging) DeleteRange(uint64, uint64) error { return nil }
+
+// log writes to the test's log when USHER_TEST_LOG is set.
+func (c *trio) log(i peer.ID) zerolog.Logger {
+	if os.Getenv("USHER_TEST_LOG") == "" {
+		return zerolog.Nop()
+	}
+	now := func() time.Time { return time.Now() }
+	l, err := logs.New(zerolog.NewTestWriter(c.t), logs.JSON, logs.NewLevel(zerolog.DebugLevel), now)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return l.With().Str(logs.Node, string(i[15:])).Logger()
+}

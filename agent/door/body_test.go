@@ -90,6 +90,23 @@ func TestBodyTooLarge(t *testing.T) {
 	})
 }
 
+// An engine may think for longer than a body may stall.
+func TestSlowAnswerToBody(t *testing.T) {
+	both(t, func(t *testing.T, _ *site, b *browser, at, owner *node) {
+		owner.engine.on(func(w http.ResponseWriter, r *http.Request) {
+			n, _ := io.Copy(io.Discard, r.Body)
+			time.Sleep(3 * time.Minute)
+			fmt.Fprint(w, n)
+		})
+		for _, n := range []int{10, 2 * maxReplay} {
+			a, err := b.do(at, "POST", "/", strings.Repeat("x", n))
+			if err != nil || a.body != fmt.Sprint(n) {
+				t.Errorf("%d bytes: %v, %d %s %q", n, err, a.status, a.code, a.body)
+			}
+		}
+	})
+}
+
 // stalls sends a head and part of a body, and reads what the door says.
 func (s *site) stalls(b *browser, at *node, head string) (string, time.Duration) {
 	c, err := s.users.DialContext(context.Background(), "tcp", at.ip+":80")
@@ -140,6 +157,9 @@ func TestEarlyAnswer(t *testing.T) {
 		}
 		if resp.StatusCode != http.StatusRequestEntityTooLarge || time.Since(began) > 5*time.Second {
 			t.Errorf("%d after %s", resp.StatusCode, time.Since(began))
+		}
+		if !resp.Close {
+			t.Error("the connection, with the rest of the body on it, is said to be good for more")
 		}
 	})
 }
@@ -279,10 +299,14 @@ func TestPinnedConnection(t *testing.T) {
 		if mine.body != first.body || foreign.body == first.body {
 			t.Errorf("engine connections: mine %s then %s, another user's %s", first.body, mine.body, foreign.body)
 		}
+		// Local: the user's two, one for each door that was used, and the engine's.
+		// Remote: the user's, the one between the doors, and the engine's.
+		const ends = 2 * 3
+		before := s.net.Conns()
 		b.leaveConnections()
 		synctest.Wait()
-		if again := other.ok(at, "/", "Authorization", "NTLM y"); again.body == first.body {
-			t.Error("the connection outlived its user's")
+		if n := before - s.net.Conns(); n != ends {
+			t.Errorf("%d ends of connections went with the user, want %d", n, ends)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package door
 
 import (
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -81,6 +82,7 @@ func TestEngineDeadAgentAlive(t *testing.T) {
 	bubble(t, 3, func(s *site) {
 		b, owner := s.bound()
 		defer b.leaveConnections()
+		was := maps.Clone(b.cookies)
 		owner.engine.die()
 		a := b.get(s.nodes[0], "/")
 		if a.status != http.StatusServiceUnavailable || a.code != "engine_dead" || retryAfter(a) != 5 {
@@ -94,7 +96,16 @@ func TestEngineDeadAgentAlive(t *testing.T) {
 		if a = b.ok(s.nodes[0], "/"); a.seen.Engine == owner.name || a.seen.Header.Get(fieldMovedFrom) != owner.name {
 			t.Errorf("after fail_after: %+v", a.seen)
 		}
-		time.Sleep(2 * time.Second) // the sweeper
+		// A request that was on its way with the old cookie follows, though the engine
+		// is back.
+		owner.engine.start(t)
+		owner.engine.setHealth(peer.Healthy)
+		late := &browser{s: s, cookies: was, client: b.client}
+		if l := late.ok(s.nodes[0], "/"); l.seen.Engine != a.seen.Engine {
+			t.Errorf("the session is at %s and %s", a.seen.Engine, l.seen.Engine)
+		}
+		owner.engine.die()
+		time.Sleep(6 * time.Second) // the sweeper
 		if n := len(owner.door.Sessions(nil)); n != 0 {
 			t.Errorf("the dead engine still has %d sessions", n)
 		}

@@ -2,6 +2,7 @@ package door
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"github.com/ushercluster/usher/agent/door/upstream"
@@ -41,7 +43,9 @@ type site struct {
 	state    map[peer.ID]peer.State
 	reports  map[peer.EngineID]peer.EngineLoad
 	reported time.Time
-	noView   bool // doors know no cluster yet
+	noView   bool                 // doors know no cluster yet
+	access   bytes.Buffer         // the access log of the first node
+	registry *prometheus.Registry // of the first node
 	tick     chan struct{}
 	wait     sync.WaitGroup
 }
@@ -75,6 +79,7 @@ func newSite(t *testing.T, n int) *site {
 		t: t, net: memnet.New(), settings: DefaultSettings(), keys: []Key{{ID: 7, Key: [32]byte{1, 2, 3}}},
 		status: map[peer.ID]peer.Status{}, state: map[peer.ID]peer.State{},
 		reports: map[peer.EngineID]peer.EngineLoad{}, tick: make(chan struct{}),
+		registry: prometheus.NewRegistry(),
 	}
 	s.users = s.net.Host("users", "10.9.0.1")
 	for i := range n {
@@ -113,7 +118,7 @@ func (s *site) start(nd *node) {
 		}
 		return l
 	}
-	d, err := Open(Config{
+	cfg := Config{
 		Self: nd.id, Users: listen(":80"),
 		Peers: Peers{
 			Listener: listen(":14747"),
@@ -159,7 +164,14 @@ func (s *site) start(nd *node) {
 		},
 		Rand: &seqReader{n: 2*nd.ip[len(nd.ip)-1] + 1},
 		Log:  zerolog.Nop(), AccessLog: zerolog.Nop(),
-	})
+	}
+	if nd == s.nodes[0] {
+		cfg.AccessLog = zerolog.New(&s.access)
+		if nd.door == nil { // a second door cannot register the same metrics
+			cfg.Registerer = s.registry
+		}
+	}
+	d, err := Open(cfg)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ func newDelegate(t *testing.T, log zerolog.Logger) *delegate {
 		t.Fatal(err)
 	}
 	now := func() time.Time { return time.Unix(1000, 0) }
-	r := newReports(ownID, 5, now, func() int { return 3 }, m)
+	r := newReports(Config{Self: ownID, Boot: 5, Now: now}, func() int { return 3 }, m)
 	return &delegate{self: ownID, boot: 5, meta: encodeMeta(meta{Name: "self"}), book: newBook(), reports: r, look: func() {}, now: now, log: log}
 }
 

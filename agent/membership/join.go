@@ -15,6 +15,7 @@ import (
 // When and how others are joined.
 const (
 	joinEvery   = 15 * time.Second
+	newsEvery   = time.Second     // contacts that nobody has tried yet are looked for this often
 	joinTimeout = 5 * time.Second // of one contact: dial and state exchange
 	joinsAtOnce = 8
 	visitsMost  = 8                      // at the same time
@@ -43,27 +44,41 @@ func newJoiner(m *Membership) *joiner {
 	return &joiner{m: m, who: make(map[string]peer.ID), visits: make(chan struct{}, visitsMost)}
 }
 
-// run tries at once, and every 15 s.
+// run tries at once, every 15 s, and within a second when there are contacts that
+// no round has tried: an agent that starts without a node table learns it from
+// Raft a moment later.
 func (j *joiner) run(ctx context.Context) {
-	tick := time.NewTicker(joinEvery)
+	tick := time.NewTicker(newsEvery)
 	defer tick.Stop()
-	for {
-		j.round(ctx)
+	tried := j.round(ctx)
+	for rest := joinEvery; ; {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}
+		if rest -= newsEvery; rest <= 0 || j.news(tried) {
+			tried, rest = j.round(ctx), joinEvery
+		}
 	}
 }
 
-// round tries every contact that needs it and waits for all.
-func (j *joiner) round(ctx context.Context) {
+// news reports whether there is a contact that is not among those tried, sorted.
+func (j *joiner) news(tried []string) bool {
+	return slices.ContainsFunc(j.m.cfg.Contacts(), func(c string) bool {
+		_, known := slices.BinarySearch(tried, c)
+		return !known
+	})
+}
+
+// round tries every contact that needs it, waits for all, and returns the contacts
+// that there were, sorted.
+func (j *joiner) round(ctx context.Context) []string {
 	contacts := slices.Clone(j.m.cfg.Contacts())
 	slices.Sort(contacts)
 	contacts = slices.Compact(contacts)
 	j.remember(contacts)
-	due := slices.DeleteFunc(contacts, j.here)
+	due := slices.DeleteFunc(slices.Clone(contacts), j.here)
 
 	slots := make(chan struct{}, joinsAtOnce)
 	var wg sync.WaitGroup
@@ -89,6 +104,7 @@ func (j *joiner) round(ctx context.Context) {
 	if ctx.Err() == nil {
 		j.judge(len(due))
 	}
+	return contacts
 }
 
 // remember forgets contacts that are not asked for any more.

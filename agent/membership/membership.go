@@ -24,6 +24,9 @@ const (
 	flushTimeout = time.Second
 )
 
+// fieldBoot is the log field of a peer's boot.
+const fieldBoot = "boot"
+
 // ErrClosed is returned by what is called after Close.
 var ErrClosed = errors.New("membership is closed")
 
@@ -65,7 +68,7 @@ func Open(cfg Config) (_ *Membership, err error) {
 	}
 	m := &Membership{cfg: cfg, log: cfg.Log, metrics: metrics, book: newBook(), look: make(chan struct{}, 1)}
 	m.life.init()
-	m.reports = newReports(cfg.Self, cfg.Boot, cfg.Now, func() int { return int(m.alive.Load()) }, metrics)
+	m.reports = newReports(cfg, func() int { return int(m.alive.Load()) }, metrics)
 	m.changed, _ = m.subs.add()
 	m.show([]peer.Peer{m.self()})
 	m.fabric = openFabric(cfg, m.book, metrics, cfg.Log)
@@ -169,7 +172,7 @@ func (m *Membership) report(t transition) {
 		msg = "peer left"
 	}
 	e.Str(logs.Peer, string(t.is.ID)).Str(logs.NodeName, t.is.Name).Str(logs.Addr, t.is.Addr).
-		Uint64("boot", t.is.Boot).Msg(msg)
+		Uint64(fieldBoot, t.is.Boot).Msg(msg)
 }
 
 // Peers lists every node that gossip knows or has known within 24 hours, this one

@@ -64,8 +64,8 @@ type kept struct {
 	raw []byte
 }
 
-func newReports(self peer.ID, boot uint64, now func() time.Time, nodes func() int, m *metrics) *reports {
-	r := &reports{self: self, boot: boot, now: now, nodes: nodes, metrics: m, byNode: make(map[peer.ID]kept)}
+func newReports(c Config, nodes func() int, m *metrics) *reports {
+	r := &reports{self: c.Self, boot: c.Boot, now: c.Now, nodes: nodes, metrics: m, byNode: make(map[peer.ID]kept)}
 	r.queue = memberlist.TransmitLimitedQueue{NumNodes: nodes, RetransmitMult: reportMult}
 	return r
 }

@@ -6,8 +6,10 @@ import (
 	"github.com/ushercluster/usher/agent/peer"
 )
 
-// minSpare keeps a saturated machine comparable with another one: permille.
-const minSpare = 50
+// minSpare keeps busy machines comparable: permille. Above four fifths of
+// utilisation a report says more about the moment in which it was made than about
+// the machine, and 1/(1-utilisation) would make a cliff of that noise.
+const minSpare = 200
 
 // score is how much work waits per spare capacity; less is better. Sessions are
 // the work, for they stay for an hour, and requests being answered count on top.

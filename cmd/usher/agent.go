@@ -111,6 +111,7 @@ func (p *program) serve(parent context.Context, a running, s serving) error {
 
 	ready, patience := a.Ready(), time.After(readyPatience)
 	var late <-chan time.Time // not nil once stopping
+	var asked time.Time
 	stop := func() {
 		n.say("STOPPING=1")
 		cancel()
@@ -133,10 +134,14 @@ func (p *program) serve(parent context.Context, a running, s serving) error {
 				n.say("READY=1\nSTATUS=waiting for a quorum")
 			}
 		case sig := <-p.signals:
+			if late != nil && time.Since(asked) < signalEcho {
+				continue
+			}
 			if late != nil {
 				return failed("", "stopped at once by a second signal (%s)", sig)
 			}
 			s.log.Info().Str("signal", sig.String()).Msg("stopping; a second signal stops at once")
+			asked = time.Now()
 			stop()
 		case <-s.over:
 			s.over = nil
@@ -149,6 +154,10 @@ func (p *program) serve(parent context.Context, a running, s serving) error {
 
 // stopGrace is what an orderly stop may take beyond the time for users' requests.
 const stopGrace = 5 * time.Second
+
+// signalEcho is how soon a second signal is the first one again: timeout(1) and
+// shells signal a process and then its group.
+const signalEcho = 500 * time.Millisecond
 
 // readyPatience is how long the service manager is kept waiting for a quorum.
 const readyPatience = 20 * time.Second

@@ -52,8 +52,18 @@ func TestServeStops(t *testing.T) {
 		{"the demonstration ends", &fakeRun{}, func(_ *fixture, over chan struct{}) { close(over) }, ""},
 		{"second signal", &fakeRun{hang: true}, func(f *fixture, _ chan struct{}) {
 			f.signal <- syscall.SIGTERM
+			time.Sleep(time.Second)
 			f.signal <- syscall.SIGINT
 		}, "second signal"},
+		{"second signal after the demonstration's end", &fakeRun{hang: true}, func(f *fixture, over chan struct{}) {
+			close(over)
+			synctest.Wait()
+			f.signal <- syscall.SIGINT
+		}, "second signal"},
+		{"the same signal twice", &fakeRun{hang: true}, func(f *fixture, _ chan struct{}) {
+			f.signal <- syscall.SIGTERM
+			f.signal <- syscall.SIGTERM
+		}, "did not stop within 30s"},
 		{"too slow", &fakeRun{hang: true}, func(f *fixture, _ chan struct{}) { f.signal <- syscall.SIGTERM }, "did not stop within 30s"},
 		{"too slow at the demonstration's end", &fakeRun{hang: true}, func(_ *fixture, over chan struct{}) { close(over) }, "did not stop within 30s"},
 	}

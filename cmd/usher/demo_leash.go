@@ -99,7 +99,7 @@ func (p *program) followDemo(dir string) (*follower, error) {
 	go func() {
 		defer close(f.done)
 		_, _ = io.Copy(io.Discard, conn)
-		_ = f.over
+		close(f.over)
 	}()
 	return f, nil
 }

@@ -36,11 +36,16 @@ func yes() cli.Flag { return toggle("yes", "do not ask") }
 // named.
 func configFlags(only ...string) []cli.Flag {
 	flags := []cli.Flag{text("config", "FILE", "configuration file (YAML) [$USHER_CONFIG]")}
+	defaults := config.Defaults(config.Facts{}) // those that are the same on every machine
 	for _, f := range config.Fields() {
 		if len(only) > 0 && !slices.Contains(only, f.Flag) {
 			continue
 		}
-		usage := "`" + f.Value + "` " + f.Help + " [$" + f.Env + "]"
+		usage := "`" + f.Value + "` " + f.Help
+		if d := defaults[f.Key].Texts; len(d) == 1 && d[0] != "" {
+			usage += " (default " + d[0] + ")"
+		}
+		usage += " [$" + f.Env + "]"
 		if f.Many {
 			flags = append(flags, &cli.StringSliceFlag{Name: f.Flag, Usage: usage, Hidden: f.Hidden})
 			continue

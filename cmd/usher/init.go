@@ -121,12 +121,10 @@ func initFailure(cfg config.Config, err error) error {
 // more.
 func saveAdminToken(dataDir, token string) (string, error) {
 	path := filepath.Join(dataDir, adminTokenName)
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		if err = os.Remove(path); err == nil {
-			f, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("save admin token: %w", err)
 	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return "", fmt.Errorf("save admin token: %w", err)
 	}

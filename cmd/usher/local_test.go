@@ -195,7 +195,7 @@ func TestPurgeLeavesOtherFiles(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, "raft"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"raft/log", "state.cache", adminTokenName, "report.csv"} {
+	for _, name := range []string{"raft/log", "state.cache", ".state.cache-123", adminTokenName, "report.csv"} {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/ushercluster/usher/agent"
@@ -80,13 +81,27 @@ func (systemMachine) Purge(dataDir string) error {
 		return err
 	}
 	err = dir.Purge()
-	for _, name := range []string{"raft", "state.cache", "archive", adminTokenName, config.SocketName} {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(dataDir, name)))
+	entries, readErr := os.ReadDir(dataDir)
+	err = errors.Join(err, readErr)
+	for _, e := range entries {
+		if agentFile(e.Name()) {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dataDir, e.Name())))
+		}
 	}
 	if err = errors.Join(err, lock.Close()); err != nil {
 		return fmt.Errorf("purge %s: %w", dataDir, err)
 	}
 	return nil
+}
+
+// agentFile reports whether an agent keeps a file or directory of that name, beside
+// its identity.
+func agentFile(name string) bool {
+	switch name {
+	case "raft", "state.cache", "archive", adminTokenName, config.SocketName:
+		return true
+	}
+	return strings.HasPrefix(name, ".state.cache-") // half-written
 }
 
 // isPermanent reports whether starting again will not mend the error.

@@ -68,11 +68,11 @@ type Machine struct {
 	MemTotalBytes uint64
 }
 
-// smooth is the machine's load with the CPU averaged over about ten reports: what a
+// smooth is the machine's load with the CPU averaged over the last ten reports or so: what a
 // placement lasts for is the next hour, not the last second.
 func (m Machine) smooth(now Machine, first bool) Machine {
 	if !first {
-		now.CPUPermille = m.CPUPermille + (now.CPUPermille-m.CPUPermille)/5
+		now.CPUPermille = m.CPUPermille + (now.CPUPermille-m.CPUPermille)/10
 	}
 	return now
 }

@@ -31,7 +31,15 @@ check_here() {
     command -v "$tool" >/dev/null || skip "$tool is not installed"
   done
   ip netns add "$tag-probe" 2>/dev/null || skip "the kernel or the container allows none"
+  probe_links || {
+    ip netns delete "$tag-probe"
+    skip "the kernel knows no bridge or no veth"
+  }
   ip netns delete "$tag-probe"
+}
+
+probe_links() {
+  ip -n "$tag-probe" link add bridge type bridge 2>/dev/null && ip -n "$tag-probe" link add uplink type veth peer name port1 2>/dev/null
 }
 
 # root N is where node N has everything, and ns N its network.

@@ -43,7 +43,7 @@ else
 fi
 
 step "scripts"
-./scripts/check.sh
+./scripts/check.sh "$mode"
 
 step "tests"
 race=

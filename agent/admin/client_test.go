@@ -56,7 +56,11 @@ func TestUnreachable(t *testing.T) {
 		"redirect":      func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://evil.example/", 302) },
 		"another's API": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404); io.WriteString(w, `{"error":"x"}`) },
 	} {
-		srv := httptest.NewServer(h)
+		asked := 0
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked++
+			h(w, r)
+		}))
 		c, err := NewClient(ClientConfig{Address: srv.URL, Token: "secret", Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			if !strings.HasPrefix(addr, "127.0.0.1:") {
 				t.Errorf("%s: dialled %s", name, addr)
@@ -71,6 +75,9 @@ func TestUnreachable(t *testing.T) {
 		}
 		c.Close()
 		srv.Close()
+		if asked != 1 {
+			t.Errorf("%s: asked %d times, with the token", name, asked)
+		}
 	}
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()

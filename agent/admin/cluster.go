@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"net/http"
 	"time"
 
+	"github.com/ushercluster/usher/agent/consensus"
 	"github.com/ushercluster/usher/agent/peer"
 	"github.com/ushercluster/usher/fsm"
 )
@@ -71,7 +73,7 @@ func moveCentral(c *call, in CentralMove) (Central, error) {
 		}
 		to = n.ID
 	}
-	if err := b.MoveCentral(c.asCaller(), to); err != nil {
+	if err := moveFailed(b.MoveCentral(c.asCaller(), to)); err != nil {
 		return Central{}, err
 	}
 	if err := c.followed(before, to); err != nil {
@@ -79,6 +81,18 @@ func moveCentral(c *call, in CentralMove) (Central, error) {
 	}
 	c.show(b.View())
 	return c.centralOf(c.view), nil
+}
+
+// moveFailed makes a conflict of what kept the role from moving, unless the error
+// says better what it is: no node that could take it is no defect.
+func moveFailed(err error) error {
+	var refused *fsm.Error
+	var p *Problem
+	if err == nil || errors.As(err, &refused) || errors.As(err, &p) || errors.Is(err, consensus.ErrNoQuorum) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return problem(http.StatusConflict, CodeConflict, err.Error(), "see usher central show, and try again")
 }
 
 // followed waits until this node knows of the new leader: to, or any but before.

@@ -93,7 +93,7 @@ func internalMove(c *call, in moveRequest) (Nothing, error) {
 			return Nothing{}, problem(http.StatusForbidden, CodeDenied, "this needs the role operator", "")
 		}
 	}
-	return Nothing{}, c.s.cfg.Backend.MoveCentral(c.ctx, in.To)
+	return Nothing{}, moveFailed(c.s.cfg.Backend.MoveCentral(c.ctx, in.To))
 }
 
 // internalStand is for the leader that wants to hand over, and for nobody else: any

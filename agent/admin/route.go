@@ -13,21 +13,26 @@ type route struct {
 	method  string
 	pattern string // of http.ServeMux, without the method
 	summary string
-	role    fsm.Role // what the caller needs; "" only if open or internal
-	open    bool     // no credentials are needed
-	kind    fsm.Kind // the command it proposes; 0 for none
-	status  int      // of success
+	access
+	kind   fsm.Kind // the command it proposes; 0 for none
+	status int      // of success
 
 	fallback    bool        // a read that is answered stale when there is no quorum
 	conditional bool        // takes If-Match and If-None-Match
 	optional    bool        // the body may be left out
 	list        bool        // pages by limit and cursor
 	streams     bool        // an answer without end: no deadline, counted apart
-	edges       bool        // an internal route that nodes of class edge may use too
 	query       []parameter // beside those that all routes of its sort have
 
 	in, out reflect.Type // of the bodies; nil for none, or none that is JSON
 	handle  func(*call)  // writes the answer
+}
+
+// access is who may use a route.
+type access struct {
+	role  fsm.Role // what the caller needs; "" only if open or internal
+	open  bool     // no credentials are needed
+	edges bool     // an internal route that nodes of class edge may use too
 }
 
 // parameter is a query parameter.
@@ -56,7 +61,7 @@ func withQuery(name, help string) attribute {
 // readRoute is a GET that answers JSON.
 func readRoute[Out any, P answer[Out]](pattern string, role fsm.Role, summary string, h func(*call) (Out, error), as ...attribute) route {
 	r := route{
-		method: http.MethodGet, pattern: pattern, role: role, summary: summary, status: http.StatusOK,
+		method: http.MethodGet, pattern: pattern, access: access{role: role}, summary: summary, status: http.StatusOK,
 		out: reflect.TypeFor[Out](),
 		handle: func(c *call) {
 			out, err := h(c)
@@ -70,7 +75,7 @@ func readRoute[Out any, P answer[Out]](pattern string, role fsm.Role, summary st
 // role is the one that the command's kind needs.
 func writeRoute[In, Out any, P answer[Out]](method, pattern string, kind fsm.Kind, summary string, h func(*call, In) (Out, error), as ...attribute) route {
 	r := route{
-		method: method, pattern: pattern, role: kind.Role(), kind: kind, summary: summary, status: http.StatusOK,
+		method: method, pattern: pattern, access: access{role: kind.Role()}, kind: kind, summary: summary, status: http.StatusOK,
 		in: reflect.TypeFor[In](), out: reflect.TypeFor[Out](),
 	}
 	if r.in == reflect.TypeFor[Nothing]() {

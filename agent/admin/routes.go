@@ -100,11 +100,11 @@ func tokenRoutes() []route {
 func plainRoutes() []route {
 	return []route{
 		healthRoute(),
-		{method: http.MethodGet, pattern: "/v1/events", role: fsm.RoleViewer, status: http.StatusOK, streams: true, handle: streamEvents,
+		{method: http.MethodGet, pattern: "/v1/events", access: access{role: fsm.RoleViewer}, status: http.StatusOK, streams: true, handle: streamEvents,
 			summary: "The state's changes as server-sent events; resumable by Last-Event-ID"},
-		{method: http.MethodGet, pattern: "/v1/openapi.json", role: fsm.RoleViewer, status: http.StatusOK, handle: serveOpenAPI,
+		{method: http.MethodGet, pattern: "/v1/openapi.json", access: access{role: fsm.RoleViewer}, status: http.StatusOK, handle: serveOpenAPI,
 			summary: "This description"},
-		{method: http.MethodGet, pattern: "/metrics", role: fsm.RoleViewer, status: http.StatusOK, handle: serveMetrics,
+		{method: http.MethodGet, pattern: "/metrics", access: access{role: fsm.RoleViewer}, status: http.StatusOK, handle: serveMetrics,
 			summary: "Metrics in Prometheus' text format"},
 	}
 }

@@ -162,6 +162,7 @@ func TestRefusals(t *testing.T) {
 		{"deadline of standby", "POST", "/v1/nodes/beta/standby", `{"deadline": "1m"}`, 422, CodeInvalid, "drain"},
 		{"remove without majority", "DELETE", "/v1/nodes/beta", ``, 409, Code(fsm.CodeState), "majority"},
 		{"no voter", "POST", "/v1/central/move", `{"to": "gamma"}`, 409, Code(fsm.CodeState), "voter"},
+		{"nobody can take the role", "POST", "/v1/central/move", ``, 409, CodeConflict, "no other live voter"},
 		{"session", "DELETE", "/v1/sessions/none", ``, 404, CodeNotFound, "none"},
 		{"occurrence ID", "GET", "/v1/occurrences/sales", ``, 400, CodeInvalid, "TASK@DUE"},
 		{"occurrence", "GET", "/v1/occurrences/sales@2026-01-01T00:00:00Z", ``, 404, CodeNotFound, "sales"},

@@ -67,7 +67,9 @@ func (d *Door) host(p *reply) *failure {
 	if err != nil {
 		return &failure{gone: true, err: err}
 	}
-	return d.deliver(r.Context(), c, q, p, 0)
+	ctx, done := p.body.context(r.Context())
+	defer done()
+	return d.deliver(ctx, c, q, p, 0)
 }
 
 // relay passes a request on to the owner that another door cannot reach, and no
@@ -88,9 +90,11 @@ func (d *Door) relay(p *reply) *failure {
 	}
 	delete(q.Header, fieldVia)
 	q.HeadTimeout += ownerGrace
-	resp, err := d.peers.to(node).RoundTrip(r.Context(), q)
+	ctx, done := p.body.context(r.Context())
+	defer done()
+	resp, err := d.peers.to(node).RoundTrip(ctx, q)
 	if err != nil {
-		return diagnose(r.Context(), err).ofOwner()
+		return diagnose(ctx, err).ofOwner()
 	}
 	if resp.Pinned != nil {
 		// Authentication by connection does not survive a relay: end it rather than

@@ -2,6 +2,7 @@ package door
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -30,10 +31,11 @@ type body struct {
 
 	small   []byte // the whole of it; nil when it streams
 	read    int64
-	started bool      // somebody has read from it
-	renewed time.Time // when the read deadline was set last
-	err     error     // sticky
-	ended   atomic.Bool
+	started bool        // somebody has read from it
+	renewed time.Time   // when the read deadline was set last
+	err     error       // sticky
+	ended   atomic.Bool // all of it was read
+	stopped atomic.Bool // by us: the rest is not wanted
 }
 
 // newBody prepares the body of a request; keep says whether small ones are read
@@ -53,7 +55,6 @@ func newBody(r *http.Request, rc *http.ResponseController, t TrafficSettings, no
 	}
 	b.small = small
 	b.ended.Store(true)
-	b.rest()
 	return b, nil
 }
 
@@ -75,15 +76,14 @@ func (b *body) Read(p []byte) (int, error) {
 		return 0, b.err
 	case err == io.EOF:
 		b.err = err
-		b.ended.Store(true)
-		b.rest()
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		b.err = errBodyStalled
-		return n, b.err
+		b.ended.Store(true) // net/http takes the deadline away
 	case err != nil:
-		b.err = err
+		// A deadline that has not passed is one that stop has moved.
+		if b.err = err; errors.Is(err, os.ErrDeadlineExceeded) && b.now().Sub(b.renewed) >= b.idle {
+			b.err = errBodyStalled
+		}
 	}
-	return n, err
+	return n, b.err
 }
 
 // blame is the problem when it is the body's sender that failed; nil when it is
@@ -98,16 +98,26 @@ func (b *body) blame() *problem {
 	return nil
 }
 
-// rest takes the deadline away, so that it does not end the watch that net/http
-// keeps for a client that leaves.
-func (b *body) rest() {
-	if b.idle > 0 && b.started {
-		_ = b.rc.SetReadDeadline(time.Time{})
-	}
+// stop makes a Read that is blocked return.
+func (b *body) stop() {
+	b.stopped.Store(true)
+	_ = b.rc.SetReadDeadline(time.Unix(1, 0))
 }
 
-// stop makes a Read that is blocked return.
-func (b *body) stop() { _ = b.rc.SetReadDeadline(time.Unix(1, 0)) }
+// context is the request's, but for this: net/http cancels that when a read fails,
+// and after stop it is no sign of a client that has gone.
+func (b *body) context(ctx context.Context) (context.Context, context.CancelFunc) {
+	if !b.unread() {
+		return ctx, func() {}
+	}
+	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	release := context.AfterFunc(ctx, func() {
+		if !b.stopped.Load() {
+			cancel()
+		}
+	})
+	return own, func() { release(); cancel() }
+}
 
 // whole reports whether the body can be sent from its beginning.
 func (b *body) whole() bool { return b.length == 0 || b.small != nil || !b.started }

@@ -90,6 +90,25 @@ func TestBodyTooLarge(t *testing.T) {
 	})
 }
 
+// That an engine is lost while a user sends is not the user's fault.
+func TestEngineLostDuringUpload(t *testing.T) {
+	both(t, func(t *testing.T, s *site, b *browser, at, owner *node) {
+		owner.engine.on(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.ReadFull(r.Body, make([]byte, 3))
+			time.Sleep(10 * time.Second)
+			if c, _, err := w.(http.Hijacker).Hijack(); err == nil {
+				_ = c.Close() // net/http by itself would wait for the body
+			}
+		})
+		for _, head := range []string{"Content-Length: 200000\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"} {
+			code, took := s.stalls(b, at, head)
+			if code != "connection_lost" || took > 20*time.Second {
+				t.Errorf("%q: %q after %s", head, code, took)
+			}
+		}
+	})
+}
+
 // An engine may think for longer than a body may stall.
 func TestSlowAnswerToBody(t *testing.T) {
 	both(t, func(t *testing.T, _ *site, b *browser, at, owner *node) {

@@ -116,7 +116,8 @@ func (x *exchange) takeBody() bool {
 // forward finds the session's engine and has the request served, elsewhere if it
 // must be.
 func (x *exchange) forward() {
-	ctx := x.r.Context()
+	ctx, done := x.body.context(x.r.Context())
+	defer done()
 	b, pr := x.bind(ctx)
 	var tried []peer.EngineID
 	repeated := false

@@ -45,10 +45,10 @@ var (
 	errBodyStalled  = errors.New("request body made no progress")
 )
 
-// diagnose turns an error of the client towards an engine into a failure. ctx is
-// that of the user's connection.
+// diagnose turns an error of the client towards an engine into a failure. ctx ends
+// when the user has gone; a dial is also cancelled when gossip gives a node up.
 func diagnose(ctx context.Context, err error) *failure {
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return &failure{gone: true, err: err}
 	}
 	var (

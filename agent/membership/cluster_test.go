@@ -25,6 +25,7 @@ import (
 type cluster struct {
 	t     *testing.T
 	net   *memnet.Net
+	mu    sync.Mutex // a node may be added while others run
 	nodes []*node
 }
 
@@ -89,6 +90,8 @@ func (c *cluster) add() *node {
 	}
 	nd := &node{c: c, id: id, boot: 1, host: c.net.Host(fmt.Sprintf("node-%d", i), fmt.Sprintf("10.0.0.%d", i))}
 	nd.advertise = net.JoinHostPort(nd.host.IP(), packetPort)
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.nodes = append(c.nodes, nd)
 	for _, other := range c.nodes {
 		other.contacts = nil
@@ -97,6 +100,12 @@ func (c *cluster) add() *node {
 		}
 	}
 	return nd
+}
+
+func (nd *node) known() []string {
+	nd.c.mu.Lock()
+	defer nd.c.mu.Unlock()
+	return nd.contacts // replaced, never changed
 }
 
 func (nd *node) config() Config {
@@ -110,7 +119,7 @@ func (nd *node) config() Config {
 	return Config{
 		Self: nd.id, Boot: nd.boot, Name: nd.host.Name(), Version: "1.2.3", Class: peer.ClassServer,
 		Advertise: nd.advertise, Packets: listen(packetPort), Streams: listen(streamPort),
-		Dial: nd.dial, PeerOf: nd.c.peerOf, Contacts: func() []string { return nd.contacts },
+		Dial: nd.dial, PeerOf: nd.c.peerOf, Contacts: nd.known,
 		Now: func() time.Time { return time.Now().Add(time.Duration(nd.ahead.Load())) },
 		Log: zerolog.Nop(),
 	}
@@ -167,7 +176,7 @@ func (nd *node) dial(ctx context.Context, to peer.ID, addr string, stream bool) 
 	}
 	if to == "" {
 		nd.joins.Add(1)
-		if !stream || !slices.Contains(nd.contacts, asked) {
+		if !stream || !slices.Contains(nd.known(), asked) {
 			nd.c.t.Errorf("%s dialled %s without saying whom it means", nd.host.Name(), asked)
 		}
 	}
@@ -203,6 +212,8 @@ func (h *hangingConn) Write(p []byte) (int, error) {
 
 func (c *cluster) peerOf(conn net.Conn) (peer.ID, bool) {
 	host, _, _ := net.SplitHostPort(conn.RemoteAddr().String())
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, nd := range c.nodes {
 		if nd.host.IP() == host {
 			return nd.id, true

@@ -20,8 +20,11 @@ func score(sessions int, l Load, w int) int64 {
 	return work * 1_000_000 / (weight(w) * spare(l))
 }
 
-// spare is the free capacity in permille, from minSpare to 1000. Memory counts
-// only once less than a fifth is free: what lies below that is cache, not load.
+// spare is what the free capacity counts for in permille, from 500+minSpare/2 to
+// 1000. It is drawn half-way to 1000: a session stays for an hour and a report says
+// how the last seconds were, so a busy machine gets fewer sessions, not none.
+// Memory counts only once less than a fifth is free: what lies below that is cache,
+// not load.
 func spare(l Load) int64 {
 	s := 1000 - int64(l.CPUPermille)
 	if l.Permille >= 0 {
@@ -31,7 +34,7 @@ func spare(l Load) int64 {
 		free := int64(float64(l.MemFreeBytes) / float64(l.MemTotalBytes) * 1000)
 		s = min(s, 5*free)
 	}
-	return max(minSpare, min(1000, s))
+	return (1000 + max(minSpare, min(1000, s))) / 2
 }
 
 // perWeight is the number that the strategy ranks by; less is better.

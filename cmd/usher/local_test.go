@@ -285,36 +285,39 @@ func TestSettingChanges(t *testing.T) {
 	}
 }
 
-func TestSettingWatch(t *testing.T) {
+// watchSettings runs the watch against an API whose first setting changes once, and
+// interrupts it when that has been seen.
+func watchSettings(t *testing.T, args ...string) (code int, out, err string) {
+	t.Helper()
 	f, api := newFixture(t), newFakeAPI(t)
 	later := settings()
 	later.Items[0].Value, later.Items[0].By, later.Items[0].At, later.Items[0].Modified = "false", "token:abc", testNow(), 9
 	asked := 0
 	api.answers["GET /v1/settings"] = func(*http.Request) answer {
-		switch asked++; asked {
-		case 1:
+		asked++
+		if asked == 1 {
 			return answer{status: 200, body: settings()}
-		case 2:
-			return answer{status: 200, body: later, header: map[string]string{"X-Usher-Index": "813"}}
 		}
-		f.signal <- os.Interrupt // the user has seen enough
+		if asked == 3 {
+			f.signal <- os.Interrupt // the user has seen enough
+		}
 		return answer{status: 200, body: later, header: map[string]string{"X-Usher-Index": "813"}}
 	}
 	f.vars["USHER_ADDRESS"] = api.URL
-	code, out, err := f.do("setting", "watch", "door.show_node")
+	return f.do(append([]string{"setting", "watch"}, args...)...)
+}
+
+func TestSettingWatch(t *testing.T) {
+	code, out, err := watchSettings(t, "door.show_node")
 	if want := "03:04:05Z  door.show_node  true -> false by token:abc\n"; code != exitDone || out != want || err != "" {
 		t.Errorf("exit %d\ngot  %q\nwant %q\n%s", code, out, want, err)
 	}
-	asked = 0
-	f.signal = make(chan os.Signal, 1<<10)
-	f.signals = f.signal
-	code, out, err = f.do("setting", "watch", "--output", "json")
+	code, out, err = watchSettings(t, "--output", "json")
 	var ch settingChange
 	if jsonErr := json.Unmarshal([]byte(out), &ch); code != exitDone || jsonErr != nil || strings.Count(out, "\n") != 1 || ch.Old != "true" {
 		t.Errorf("exit %d, %v: %s%s", code, jsonErr, out, err)
 	}
-	asked = 0
-	if code, _, err := f.do("setting", "watch", "no.such"); code != exitFailed || !strings.Contains(err, "no.such") {
+	if code, _, err := watchSettings(t, "no.such"); code != exitFailed || !strings.Contains(err, "no.such") {
 		t.Errorf("exit %d: %s", code, err)
 	}
 }

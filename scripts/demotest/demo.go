@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -138,7 +139,13 @@ func (d *demo) back(ctx context.Context, n *node) error {
 			return false
 		}
 		st, err := n.client.Status(ctx)
-		return err == nil && st.Quorum && !st.Stale && st.Index >= want.Index && st.Counts.EnginesHealthy == len(d.Nodes)
+		if err != nil || !st.Quorum || st.Stale || st.Index < want.Index || st.Counts.EnginesHealthy != len(d.Nodes) {
+			return false
+		}
+		// The settings are felt at the door a moment after the state is there.
+		stranger := &user{client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
+		name, err := stranger.ask(ctx, n.Door)
+		return err == nil && name != ""
 	})
 	if err == nil {
 		fmt.Printf("   %s is back and has caught up after %s\n", n.Name, took.Round(10*time.Millisecond))

@@ -91,6 +91,7 @@ type Agent struct {
 	keysAt        uint64 // revision of keys; keepDirectory's own
 	lastLoad      atomic.Pointer[peer.Load]
 	healthChanged chan struct{}
+	unreached     sync.Map // peer.ID -> time.Time of the last dial that failed
 
 	down    stack
 	fatal   chan error

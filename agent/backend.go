@@ -52,7 +52,7 @@ func (b backend) Local() admin.Local {
 	addrs := b.Addrs()
 	out := admin.Local{
 		Version: b.opts.Version, Started: b.started, Door: addrs.Door, API: addrs.API,
-		Engines: []admin.LocalEngine{}, Warnings: b.warnings(),
+		Engines: []admin.LocalEngine{}, Warnings: []string{},
 	}
 	var load peer.Load
 	if l := b.lastLoad.Load(); l != nil {
@@ -70,20 +70,6 @@ func (b backend) Local() admin.Local {
 			}
 		}
 		out.Engines = append(out.Engines, le)
-	}
-	return out
-}
-
-// warnings are what an operator should know of this node now.
-func (a *Agent) warnings() []string {
-	out := []string{}
-	for _, e := range a.engines {
-		if st := e.Status(); st.Health != peer.Healthy {
-			out = append(out, fmt.Sprintf("engine %s on %s is %s: %s", e.Name(), a.nodeName(), st.Health, st.Err))
-		}
-	}
-	if st := a.store.Status(); len(st.Voters) == 2 {
-		out = append(out, "two servers survive no loss: add a third, if only as a witness (usher agent --engine none)")
 	}
 	return out
 }

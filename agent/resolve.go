@@ -63,6 +63,7 @@ func (a *Agent) dialNode(ctx context.Context, id peer.ID, proto transport.Proto)
 		c, err := a.port.Dial(try, transport.Target{ID: id, Addr: addr}, proto)
 		cancel()
 		if err == nil {
+			a.unreached.Delete(id)
 			return c, nil
 		}
 		errs = append(errs, err)
@@ -70,7 +71,21 @@ func (a *Agent) dialNode(ctx context.Context, id peer.ID, proto transport.Proto)
 			break
 		}
 	}
+	a.unreached.Store(id, a.now())
 	return nil, fmt.Errorf("dial node %s: %w", id, errors.Join(errs...))
+}
+
+// dialFresh is how long a failed dial counts for more than gossip's opinion.
+const dialFresh = 10 * time.Second
+
+// reachable is whether a node can be reached, for what people are told: gossip's
+// opinion, unless a dial failed since.
+func (a *Agent) reachable(id peer.ID) bool {
+	if t, ok := a.unreached.Load(id); ok && a.now().Sub(t.(time.Time)) < dialFresh {
+		return false
+	}
+	status, _ := a.seen(id)
+	return status == peer.StatusAlive
 }
 
 // dialGossip reaches a node at the address that gossip asks for. A node that is

@@ -159,7 +159,7 @@ func (a *Agent) openConsensus() error {
 		Self: a.self, Stores: a.stores, FSM: a.fsm, Cache: a.cachePath(), Listener: a.port.Listen(transport.ProtoRaft),
 		Dial:    a.dialRaft,
 		Forward: a.forward, Election: a.cfg.Cluster.ElectionTimeout, Now: a.now, Fatal: a.die,
-		Reachable: func(id peer.ID) bool { st, _ := a.seen(id); return st == peer.StatusAlive },
+		Reachable: a.reachable,
 		Log:       logs.For(a.log, "raft"), Registerer: a.registry,
 	})
 	if err != nil {

@@ -24,6 +24,7 @@ const (
 	caughtUpLag  = 100
 	caughtUpHold = 2 * time.Second
 	askTimeout   = time.Second
+	voterGrace   = time.Minute
 )
 
 type steward struct {
@@ -104,10 +105,11 @@ func (s *steward) moveVoters(ctx context.Context, view fsm.View) (bool, error) {
 		if n.Class != peer.ClassServer {
 			continue
 		}
-		status, since := s.a.seen(n.ID)
+		_, since := s.a.seen(n.ID)
+		voter := slices.Contains(st.Voters, n.ID)
 		servers = append(servers, placement.Server{
-			ID: n.ID, Voter: slices.Contains(st.Voters, n.ID), Leader: n.ID == s.a.self,
-			Alive: n.ID == s.a.self || status == peer.StatusAlive || status == peer.StatusSuspect, Since: since,
+			ID: n.ID, Voter: voter, Leader: n.ID == s.a.self, Since: since,
+			Alive: n.ID == s.a.self || s.alive(n.ID) || voter && !s.gone(ctx, n.ID),
 		})
 	}
 	current := slices.Clone(st.Voters)
@@ -123,6 +125,29 @@ func (s *steward) moveVoters(ctx context.Context, view fsm.View) (bool, error) {
 	}
 	s.a.log.Info().Str(logs.Peer, string(change.ID)).Msg("demoting voter")
 	return true, s.a.store.Demote(ctx, change.ID)
+}
+
+func (s *steward) alive(id peer.ID) bool {
+	status, _ := s.a.seen(id)
+	return status == peer.StatusAlive || status == peer.StatusSuspect
+}
+
+// gone reports whether a voter may lose its place. Gossip alone never decides that:
+// it is behind the truth when nodes blink, and a leader that believed it could take
+// the votes of servers that follow it. A voter is gone when gossip has not seen it
+// for voterGrace and it does not answer a call either.
+func (s *steward) gone(ctx context.Context, id peer.ID) bool {
+	_, since := s.a.seen(id)
+	if since.Before(s.a.started) {
+		since = s.a.started
+	}
+	if s.alive(id) || s.a.now().Sub(since) < voterGrace {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	_, err := s.a.forward.LastIndex(ctx, id)
+	return err != nil
 }
 
 // caughtUp asks a server how far its log is, and remembers since when it was close.
@@ -192,7 +217,10 @@ func (a *Agent) seen(id peer.ID) (peer.Status, time.Time) {
 // moveCentral moves the central role to a voter; "" lets it choose the live voter
 // with the lowest ID.
 func (a *Agent) moveCentral(ctx context.Context, to peer.ID) error {
-	st := a.store.Status()
+	st, err := a.store.AwaitLeader(ctx)
+	if err != nil {
+		return err
+	}
 	if to == "" {
 		for _, id := range st.Voters {
 			status, _ := a.seen(id)

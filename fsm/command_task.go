@@ -47,8 +47,11 @@ func (c *PutTask) apply(t *tx) *Error {
 	if old != nil {
 		row.Paused, row.Reason = old.Paused, old.Reason
 		row.Cursor = max(old.Cursor, t.now)
+		if c.Task.Start == 0 {
+			row.Start = old.Start
+		}
 		if sameSchedule(old, &row) {
-			row.Cursor, row.Start = old.Cursor, old.Start
+			row.Cursor = old.Cursor
 		}
 	}
 	t.put(tableTasks, &row)
@@ -58,7 +61,7 @@ func (c *PutTask) apply(t *tx) *Error {
 // sameSchedule reports whether a changed task is still due at the same times; a
 // changed schedule begins now, and does not make up for times it never had.
 func sameSchedule(a, b *Task) bool {
-	return a.Cron == b.Cron && a.Every == b.Every && a.Zone == b.Zone
+	return a.Cron == b.Cron && a.Every == b.Every && a.Zone == b.Zone && a.Start == b.Start
 }
 
 func checkTask(k *Task) *Error {

@@ -115,10 +115,9 @@ make_cluster() {
   local out=${secrets_out:-$root/root/usher-init.json}
   [ ! -s "$out" ] || die "$out holds the secrets of another cluster" "move it to a safe place, or choose another file with --secrets-out"
   mkdir -p "${out%/*}"
-  (umask 077 && as_user "$binary" init --config "$config" --cluster-name "$cluster_name" --output json >"$out.new") || {
+  (umask 077 && as_user "$binary" init --config "$config" --cluster-name "$cluster_name" --output json >"$out.new") ||
     rm -f "$out.new"
-    die "no cluster was made"
-  }
+  [ -s "$out.new" ] || die "no cluster was made"
   mv -f "$out.new" "$out"
   say "made a cluster; its admin token and recovery key are in $out"
   printf 'next: move that file off this machine, to a safe place\n' >&2

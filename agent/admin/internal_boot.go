@@ -37,6 +37,9 @@ func internalBoot(c *call, _ Nothing) (Boot, error) {
 func internalForget(c *call, in forgetRequest) (Nothing, error) {
 	id := c.who.peer
 	if in.For != "" {
+		if err := c.leads(); err != nil { // passed on by a member that was asked
+			return Nothing{}, err
+		}
 		id = in.For
 	}
 	return Nothing{}, c.s.cfg.Backend.Forget(c.ctx, id)

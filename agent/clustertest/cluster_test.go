@@ -430,3 +430,38 @@ func TestRolledBackDataDirectoryFollowsAnew(t *testing.T) {
 		}
 	})
 }
+
+// TestVotersStayWhenNodesBlink crashes nodes and starts them at once, so that gossip
+// is behind the truth all the time. What gossip believes must not cost a voter.
+func TestVotersStayWhenNodesBlink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(t, 3)
+		check := func(what string) {
+			for _, n := range c.Up() {
+				if st := n.Agent.Status(); st.IsLeader && len(st.Voters) != 3 {
+					t.Fatalf("%s: %s leads %d voters", what, n.Name, len(st.Voters))
+				}
+			}
+		}
+		for round := range 12 {
+			n := c.Node(1 + round%3)
+			if round%2 == 1 {
+				n = c.WaitCentral()
+			}
+			n.Crash()
+			n.Start()
+			for range 15 {
+				time.Sleep(200 * time.Millisecond)
+				check(n.Name + " blinked")
+			}
+		}
+		for range 100 {
+			time.Sleep(300 * time.Millisecond)
+			check("afterwards")
+		}
+		for _, n := range c.Up() {
+			n.WaitReady()
+		}
+		c.WaitSame()
+	})
+}

@@ -170,6 +170,19 @@ func (s *Store) Status() Status {
 	return st
 }
 
+// AwaitLeader waits until a leader is known, as long as writes do: ErrNoQuorum after
+// that.
+func (s *Store) AwaitLeader(ctx context.Context) (Status, error) {
+	for began := time.Now(); ; {
+		if st := s.Status(); st.Leader != "" {
+			return st, nil
+		}
+		if time.Since(began) >= leaderlessWait || !pause(ctx, retryFirst) {
+			return Status{}, s.gaveUp(ctx, false, nil)
+		}
+	}
+}
+
 func (s *Store) servers() []raft.Server {
 	f := s.raft.GetConfiguration()
 	if f.Error() != nil {

@@ -26,7 +26,7 @@ func (d *Door) serveAgent(w http.ResponseWriter, r *http.Request) {
 	case r.Header[fieldSession] != nil:
 		d.respond(p, d.host(p))
 	case r.URL.Path == askPath:
-		answerControl(p, d.answerAsk)
+		answerControl(p, d.answerAsks)
 	case r.URL.Path == endPath:
 		answerControl(p, d.answerEnd)
 	default:

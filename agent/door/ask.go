@@ -22,13 +22,23 @@ const (
 )
 
 const (
-	maxControlBytes = 16 << 10 // of a body between agents
+	maxControlBytes = 64 << 10 // of a body between agents
 	maxAsked        = 16       // engines in one question
 
 	// askLife is how long a question may go on after its answer is of no use any
 	// more: so that a connection that is slow to open is there for the next one.
 	askLife = 2 * time.Second
 )
+
+// askBatch is the body of a call: questions that travel together.
+type askBatch struct {
+	Questions []askRequest `json:"questions"`
+}
+
+// answerBatch answers the questions in their order.
+type answerBatch struct {
+	Answers []askAnswer `json:"answers"`
+}
 
 type askRequest struct {
 	Session  string   `json:"session"`
@@ -110,18 +120,6 @@ func (d *Door) ask(ctx context.Context, w want, cs []placement.Candidate) []plac
 	return answers
 }
 
-func (d *Door) askNode(ctx context.Context, node peer.ID, q askRequest) ([]placement.Answer, error) {
-	var a askAnswer
-	if err := d.control(ctx, node, askPath, q, &a); err != nil {
-		return nil, err
-	}
-	answers := make([]placement.Answer, 0, len(a.Engines))
-	for _, o := range a.Engines {
-		answers = append(answers, o.answer(node))
-	}
-	return answers, nil
-}
-
 // control makes one call between agents: JSON there and back.
 func (d *Door) control(ctx context.Context, node peer.ID, path string, in, out any) error {
 	b, err := json.Marshal(in)
@@ -150,7 +148,23 @@ func (d *Door) control(ctx context.Context, node peer.ID, path string, in, out a
 	return nil
 }
 
-// answerAsk is the owner's side of ask.
+// answerAsks is the owner's side: each answer counts the places kept by the ones
+// before it.
+func (d *Door) answerAsks(b askBatch) (answerBatch, error) {
+	if len(b.Questions) > maxQuestions {
+		return answerBatch{}, fmt.Errorf("%d questions in one call", len(b.Questions))
+	}
+	var out answerBatch
+	for _, q := range b.Questions {
+		a, err := d.answerAsk(q)
+		if err != nil {
+			return answerBatch{}, err
+		}
+		out.Answers = append(out.Answers, a)
+	}
+	return out, nil
+}
+
 func (d *Door) answerAsk(q askRequest) (askAnswer, error) {
 	id, err := ParseSessionID(q.Session)
 	if err != nil {

@@ -40,6 +40,7 @@ type Door struct {
 	sealer  *sealer
 	peers   *peerPools
 	chooser *chooser
+	asker   asker // zero is ready
 	moves   *moves
 	metrics *metrics
 	servers servers

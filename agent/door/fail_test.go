@@ -1,6 +1,7 @@
 package door
 
 import (
+	"context"
 	"io"
 	"maps"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ushercluster/usher/agent/door/upstream"
 	"github.com/ushercluster/usher/agent/peer"
 )
 
@@ -108,6 +110,54 @@ func TestEngineDeadAgentAlive(t *testing.T) {
 		time.Sleep(6 * time.Second) // the sweeper
 		if n := len(owner.door.Sessions(nil)); n != 0 {
 			t.Errorf("the dead engine still has %d sessions", n)
+		}
+	})
+}
+
+// The door learns from a refused connection itself, before any probe does.
+func TestEngineRefuses(t *testing.T) {
+	both(t, func(t *testing.T, s *site, b *browser, at, owner *node) {
+		owner.engine.stop()
+		if a := b.get(at, "/"); a.code != "engine_dead" || retryAfter(a) != 5 {
+			t.Errorf("a session of it: %d %s, retry after %d", a.status, a.code, retryAfter(a))
+		}
+		// Nobody's work is there: a new session goes elsewhere at once.
+		owner.engine.setHealth(peer.Healthy)
+		for range 6 {
+			c := s.browser()
+			if a := c.ok(at, "/"); a.seen.Engine == owner.name || a.seen.Header.Get(fieldMovedFrom) != "" {
+				t.Errorf("a new session: %+v", a.seen)
+			}
+			c.leaveConnections()
+			owner.engine.setHealth(peer.Healthy)
+		}
+		if n := len(owner.door.Sessions(nil)); n != 1 {
+			t.Errorf("%d sessions at the engine that refuses", n)
+		}
+	})
+}
+
+// What another door let through is looked at again by the owner, who knows which
+// paths its engines keep for themselves.
+func TestOwnerChecksPaths(t *testing.T) {
+	bubble(t, 2, func(s *site) {
+		b, owner := s.bound()
+		defer b.leaveConnections()
+		before := owner.engine.requests()
+		for target, want := range map[string]int{"/engine-api/reload": 404, "/.well-known/usher/reload": 404, "/page": 200} {
+			h := http.Header{}
+			claim{session: owner.door.Sessions(nil)[0].ID, engine: "app"}.write(h)
+			resp, err := s.nodes[0].door.peers.to(owner.id).RoundTrip(context.Background(), &upstream.Request{Method: "GET", Target: target, Host: "a", Header: h})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, resp.Body)
+			if resp.Status != want {
+				t.Errorf("%s: %d, want %d", target, resp.Status, want)
+			}
+		}
+		if n := owner.engine.requests() - before; n != 1 {
+			t.Errorf("%d requests came to the engine", n)
 		}
 	})
 }

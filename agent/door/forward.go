@@ -115,10 +115,8 @@ func (d *Door) deliver(ctx context.Context, c claim, q *upstream.Request, p *rep
 	q.Pin = conn.pin(e.pool)
 	resp, err := e.pool.RoundTrip(ctx, q)
 	if err != nil {
-		if f = diagnose(ctx, err); f.refused == refusedDead {
-			f = d.owner.refusedConnection(e, f)
-		}
-		if f.sent {
+		// A dead engine was refused by begin: one that refuses now has died just now.
+		if f = diagnose(ctx, err); f.sent {
 			l.end()
 		} else {
 			l.cancel()

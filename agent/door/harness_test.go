@@ -162,8 +162,9 @@ func (s *site) start(nd *node) {
 			}
 			return filter(r, cs)
 		},
-		Rand: &seqReader{n: 2*nd.ip[len(nd.ip)-1] + 1},
-		Log:  zerolog.Nop(), AccessLog: zerolog.Nop(),
+		Private: []string{"/engine-api/"},
+		Rand:    &seqReader{n: 2*nd.ip[len(nd.ip)-1] + 1},
+		Log:     zerolog.Nop(), AccessLog: zerolog.Nop(),
 	}
 	if nd == s.nodes[0] {
 		cfg.AccessLog = zerolog.New(&s.access)

@@ -149,15 +149,6 @@ func (o *owner) limit(e *ownedEngine) int {
 	return all
 }
 
-// refusedConnection says since when an engine that has just refused a connection
-// has been dead.
-func (o *owner) refusedConnection(e *ownedEngine, f *failure) *failure {
-	if dead := o.dead(e); dead != nil {
-		f.deadFor = dead.deadFor
-	}
-	return f
-}
-
 // forget drops the sessions of engines that have been dead for so long that their
 // users are sent elsewhere, and returns the WebSockets to close.
 func (o *owner) forget() []socket {

@@ -219,6 +219,30 @@ func TestWebSocketCloses(t *testing.T) {
 	}
 }
 
+// A user in the middle of something has the grace to finish, and no more.
+func TestShutdownWaitsForWebSockets(t *testing.T) {
+	bubble(t, 1, func(s *site) {
+		s.nodes[0].engine.on(echo)
+		c, err := s.users.DialContext(context.Background(), "tcp", s.nodes[0].ip+":80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_, _ = c.Write([]byte("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"))
+		if n, err := c.Read(make([]byte, 4096)); err != nil || n == 0 {
+			t.Fatal(n, err)
+		}
+		synctest.Wait()
+		began := time.Now()
+		if err := s.nodes[0].door.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took < time.Second || took > closeGrace+time.Second {
+			t.Errorf("the shutdown took %s; the user never answered the close", took)
+		}
+	})
+}
+
 func TestWebSocketIdle(t *testing.T) {
 	bubble(t, 2, func(s *site) {
 		s.change(func(c *Settings) { c.Traffic.WebSocketIdle = 5 * time.Minute })

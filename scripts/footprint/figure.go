@@ -7,6 +7,7 @@ import (
 	"io"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/shirou/gopsutil/v4/cpu"
@@ -67,7 +68,8 @@ func report(w io.Writer, all []figure) error {
 		if f.missed() {
 			verdict, err = "MISSED", errMissed
 		}
-		fmt.Fprintf(w, "%-32s %7.2f %-2s  goal %5.2f %-2s  %-6s  %s\n", f.name, f.value, f.unit, f.goal, f.unit, verdict, f.note)
+		line := fmt.Sprintf("%-32s %7.2f %-2s  goal %5.2f %-2s  %-6s  %s", f.name, f.value, f.unit, f.goal, f.unit, verdict, f.note)
+		fmt.Fprintln(w, strings.TrimRight(line, " "))
 	}
 	return err
 }

@@ -23,7 +23,7 @@ func (a *Agent) keepLoad(ctx context.Context) error {
 	var m Machine
 	for {
 		seq++
-		m = m.smooth(a.opts.Machine(), seq == 1)
+		m = m.smooth(a.opts.Machine(), seq)
 		l := a.loadNow(seq, m)
 		a.lastLoad.Store(&l)
 		a.gossip.Load().Report(l)
@@ -68,12 +68,13 @@ type Machine struct {
 	MemTotalBytes uint64
 }
 
-// smooth is the machine's load with the CPU averaged over the last ten reports or so: what a
-// placement lasts for is the next hour, not the last second.
-func (m Machine) smooth(now Machine, first bool) Machine {
-	if !first {
-		now.CPUPermille = m.CPUPermille + (now.CPUPermille-m.CPUPermille)/10
-	}
+// cpuReports is how many reports the CPU is averaged over: a session lasts for an
+// hour, so what counts is the last minute and not the last second.
+const cpuReports = 60
+
+// smooth is the machine's load with the CPU averaged; n counts the reports from 1.
+func (m Machine) smooth(now Machine, n uint64) Machine {
+	now.CPUPermille = m.CPUPermille + (now.CPUPermille-m.CPUPermille)/int(min(n, cpuReports))
 	return now
 }
 

@@ -44,6 +44,9 @@ type askRequest struct {
 	Session  string   `json:"session"`
 	Engines  []string `json:"engines"`
 	Document string   `json:"document,omitempty"`
+	// Release gives back the places that were kept for the session at the engines,
+	// because it went elsewhere; there is nothing to answer.
+	Release bool `json:"release,omitempty"`
 }
 
 type askAnswer struct {
@@ -97,7 +100,7 @@ func (d *Door) ask(ctx context.Context, w want, cs []placement.Candidate) []plac
 		d.life.asks.Go(func() {
 			ctx, cancel := context.WithTimeout(d.life.ctx, askLife)
 			defer cancel()
-			as, err := d.askNode(ctx, node, askRequest{w.session.String(), names, w.request.Document})
+			as, err := d.askNode(ctx, node, askRequest{Session: w.session.String(), Engines: names, Document: w.request.Document})
 			if err != nil {
 				d.log.Debug().Str("peer", string(node)).Err(err).Msg("no answer to a question for a place")
 			}
@@ -174,6 +177,12 @@ func (d *Door) answerAsk(q askRequest) (askAnswer, error) {
 		return askAnswer{}, fmt.Errorf("%d engines in one question", len(q.Engines))
 	}
 	var out askAnswer
+	if q.Release {
+		for _, name := range q.Engines {
+			d.owner.release(id, name)
+		}
+		return out, nil
+	}
 	for _, name := range q.Engines {
 		a := d.owner.offer(id, name, d.ownLoad(name))
 		l := a.Load

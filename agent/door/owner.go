@@ -186,3 +186,10 @@ func (o *owner) offer(id SessionID, name string, known placement.Load) placement
 	}
 	return a
 }
+
+// release gives back a place that was kept for a session at an engine.
+func (o *owner) release(id SessionID, name string) {
+	if e := o.engines[name]; e != nil {
+		e.release(id)
+	}
+}

@@ -129,6 +129,7 @@ func (d *Door) askRounds(ctx context.Context, w want, cs []placement.Candidate) 
 		answers := d.ask(ctx, w, asked)
 		if best := pick(strategy, asked, answers); best >= 0 {
 			d.metrics.place("asked")
+			d.letGo(w.session, asked[best].Engine, answers)
 			return asked[best].Engine, true
 		}
 		cs = slices.DeleteFunc(cs, func(c placement.Candidate) bool {
@@ -143,6 +144,24 @@ func (d *Door) askRounds(ctx context.Context, w want, cs []placement.Candidate) 
 		}
 	}
 	return "", false
+}
+
+// letGo gives back the places that other engines than the chosen one kept for the
+// session. It is not waited for: a place that nobody gives back lapses.
+func (d *Door) letGo(id SessionID, chosen peer.EngineID, answers []placement.Answer) {
+	for _, a := range answers {
+		node, name := a.Engine.Node(), a.Engine.Name()
+		switch {
+		case !a.OK || a.Engine == chosen:
+		case node == d.cfg.Self:
+			d.owner.release(id, name)
+		default:
+			q := &question{askRequest: askRequest{Session: id.String(), Engines: []string{name}, Release: true}, answered: make(chan []placement.Answer, 1)}
+			if d.asker.board(node, q) {
+				d.life.asks.Go(func() { d.flyAsks(node) })
+			}
+		}
+	}
 }
 
 // pick is the index of the one that takes the session, -1 when none said yes.

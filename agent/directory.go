@@ -48,7 +48,7 @@ func (a *Agent) refresh(v fsm.View) {
 
 // directoryOf joins the node table (what operators want) with gossip (what is).
 func directoryOf(v fsm.View, peers []peer.Peer, self peer.ID) *door.Directory {
-	d := &door.Directory{Nodes: map[peer.ID]door.NodeInfo{}, Revision: v.Revision(), Stale: v.Cached()}
+	d := &door.Directory{Nodes: map[peer.ID]door.NodeInfo{}, Documents: map[peer.EngineID][]string{}, Revision: v.Revision(), Stale: v.Cached()}
 	for _, n := range v.Nodes() {
 		i, known := slices.BinarySearchFunc(peers, n.ID, func(p peer.Peer, id peer.ID) int {
 			switch {
@@ -71,6 +71,7 @@ func directoryOf(v fsm.View, peers []peer.Peer, self peer.ID) *door.Directory {
 		}
 		for _, e := range p.Load.Engines {
 			d.Engines = append(d.Engines, candidate(n, p, e, self))
+			d.Documents[peer.MakeEngineID(n.ID, e.Name)] = e.Documents
 		}
 	}
 	return d

@@ -27,6 +27,7 @@ func (a *Agent) keepLoad(ctx context.Context) error {
 		l := a.loadNow(seq, m)
 		a.lastLoad.Store(&l)
 		a.gossip.Load().Report(l)
+		a.endDrain()
 		select {
 		case <-t.C:
 		case <-a.healthChanged:
@@ -59,6 +60,24 @@ func (a *Agent) loadNow(seq uint64, m Machine) peer.Load {
 	}
 	slices.SortFunc(l.Engines, func(a, b peer.EngineLoad) int { return strings.Compare(a.Name, b.Name) })
 	return l
+}
+
+// endDrain ends this node's sessions when its drain's deadline has passed: their
+// next requests open sessions elsewhere.
+func (a *Agent) endDrain() {
+	n := a.view().Node(a.self)
+	if n == nil || n.State != peer.StateDraining || n.StateUntil == 0 || a.now().Before(n.StateUntil.Time()) {
+		return
+	}
+	ended := 0
+	for _, s := range a.door.Sessions(nil) {
+		if a.door.CloseSession(s.ID) {
+			ended++
+		}
+	}
+	if ended > 0 {
+		a.log.Info().Int("sessions", ended).Msg("the drain's deadline has passed; sessions ended")
+	}
 }
 
 // Machine is the load of the whole machine.

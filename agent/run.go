@@ -20,7 +20,7 @@ import (
 )
 
 // ErrRemoved means that the cluster removed this node for good.
-var ErrRemoved = permanent(errors.New("this node was removed from the cluster: usher leave --purge clears its data directory for a new join"))
+var ErrRemoved = permanent(errors.New("this node was removed from the cluster"))
 
 // Run works until ctx ends or something fails that the node cannot live with. When
 // ctx ends it stops in order: the door says 503 and lets its users finish, runs

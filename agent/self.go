@@ -76,6 +76,7 @@ func (a *Agent) reportOnce(ctx context.Context) error {
 	res, err := a.store.Apply(ctx, a.own(&fsm.ReportNode{
 		ID: a.self, Addr: a.advertise, Door: doorAddr(a.advertise, a.users.Addr().String()), Version: a.opts.Version,
 		FeatureLevel: fsm.FeatureLevel, Boot: a.boot.Number, Nonce: a.boot.Nonce, Engines: names,
+		PublicName: a.cfg.Door.PublicName,
 	}))
 	if err != nil {
 		return err

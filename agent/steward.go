@@ -25,16 +25,18 @@ const (
 	caughtUpHold = 2 * time.Second
 	askTimeout   = time.Second
 	voterGrace   = time.Minute
+	removalGrace = 1500 * time.Millisecond
 )
 
 type steward struct {
-	a     *Agent
-	close map[peer.ID]time.Time // since when a non-voter has been within caughtUpLag
+	a       *Agent
+	close   map[peer.ID]time.Time // since when a non-voter has been within caughtUpLag
+	leaving map[peer.ID]time.Time // since when a removed node has been seen in Raft
 }
 
 // steward works until ctx, the term, ends.
 func (a *Agent) steward(ctx context.Context) error {
-	s := &steward{a: a, close: map[peer.ID]time.Time{}}
+	s := &steward{a: a, close: map[peer.ID]time.Time{}, leaving: map[peer.ID]time.Time{}}
 	t := time.NewTicker(stewardEvery)
 	defer t.Stop()
 	for {
@@ -77,11 +79,25 @@ func (s *steward) dropRemoved(ctx context.Context, view fsm.View) (bool, error) 
 				return true, nil
 			}
 		}
+		if !s.mayGo(id) {
+			continue
+		}
 		s.a.port.CloseConns(id)
 		s.a.log.Info().Str(logs.Peer, string(id)).Msg("removing node from raft")
 		return true, s.a.store.Remove(ctx, id)
 	}
 	return false, nil
+}
+
+// mayGo gives a removed node that lives the time to learn of it over the connections
+// that it still has, so that it stops instead of asking for ever.
+func (s *steward) mayGo(id peer.ID) bool {
+	since, ok := s.leaving[id]
+	if !ok {
+		since = s.a.now()
+		s.leaving[id] = since
+	}
+	return !s.alive(id) || s.a.now().Sub(since) >= removalGrace
 }
 
 // addServers lets servers of the node table follow the log.

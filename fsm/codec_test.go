@@ -42,7 +42,7 @@ func samples() []Command {
 			Secrets:   []Secret{{Meta{1, 2}, "s", 3, []byte{4}, 5}},
 		},
 		&AdmitNode{TokenID: "t", Node: n, Wraps: []KeyWrap{{1, Wrap{"n", []byte{2}}}}},
-		&ReportNode{ID: "i", Addr: "a", Door: "d", Version: "v", FeatureLevel: 1, Boot: 2, Nonce: []byte{3}, Engines: []string{"e"}},
+		&ReportNode{ID: "i", Addr: "a", Door: "d", Version: "v", FeatureLevel: 1, Boot: 2, Nonce: []byte{3}, Engines: []string{"e"}, PublicName: "p"},
 		&UpdateNode{ID: "i", If: 1, Weight: ptr(2), Priority: ptr(3), Tags: ptr([]string{"a"}), PublicName: ptr("p")},
 		&SetNodeState{ID: "i", If: 1, State: peer.StateStandby, Until: 2, Reason: "r"},
 		&RemoveNode{ID: "i"},

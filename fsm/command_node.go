@@ -115,6 +115,7 @@ type ReportNode struct {
 	Boot         uint64
 	Nonce        []byte
 	Engines      []string
+	PublicName   string // from the node's configuration; "" leaves what operators set
 }
 
 func (*ReportNode) kind() Kind                { return KindReportNode }
@@ -136,6 +137,9 @@ func (c *ReportNode) apply(t *tx) *Error {
 	row.Addr, row.Door, row.Version = c.Addr, c.Door, c.Version
 	row.FeatureLevel, row.Boot, row.Nonce = c.FeatureLevel, c.Boot, c.Nonce
 	row.Engines = sortedUnique(c.Engines)
+	if c.PublicName != "" {
+		row.PublicName = c.PublicName
+	}
 	if err := checkNode(&row); err != nil {
 		return err
 	}

@@ -72,7 +72,7 @@ var specs = []Spec{
 	{"engine.fail_after", TypeDuration, "5s", 0, 5 * minute, nil, "sessions of a dead engine move to another after this long"},
 	{"engine.health_failures", TypeInt, "3", 1, 100, nil, "failed probes in a row that make an engine unhealthy"},
 	{"engine.health_interval", TypeDuration, "2s", 100 * ms, 5 * minute, nil, "interval of health probes"},
-	{"engine.health_passes", TypeInt, "1", 1, 100, nil, "good probes in a row that make an engine healthy again"},
+	{"engine.health_passes", TypeInt, "2", 1, 100, nil, "good probes in a row that make an engine healthy again"},
 	{"engine.health_timeout", TypeDuration, "2s", 50 * ms, minute, nil, "how long a health probe may take"},
 	{"engine.max_sessions", TypeInt, "0", 0, 1_000_000, nil, "most sessions on one engine; 0: no limit"},
 	{"log.level", TypeEnum, "info", 0, 0, []string{"debug", "info", "warn", "error"}, "least important lines that every agent logs"},

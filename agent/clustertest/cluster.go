@@ -18,6 +18,7 @@ package clustertest
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -31,6 +32,7 @@ import (
 	"github.com/ushercluster/usher/agent/admin"
 	"github.com/ushercluster/usher/agent/config"
 	"github.com/ushercluster/usher/agent/engine/builtin"
+	"github.com/ushercluster/usher/agent/logs"
 	"github.com/ushercluster/usher/agent/peer"
 	"github.com/ushercluster/usher/transport/memnet"
 )
@@ -41,9 +43,11 @@ type Cluster struct {
 	Net   *memnet.Net
 	User  *memnet.Host // where browsers and operators sit
 	Token string       // of the first administrator
-	nodes []*Node
-	join  string
-	log   zerolog.Logger
+
+	nodes   []*Node
+	join    string
+	log     zerolog.Logger
+	prepare []func(*Node)
 }
 
 // Node is one machine.
@@ -54,16 +58,18 @@ type Node struct {
 	Config config.Config
 	Agent  *agent.Agent                        // nil while it is down
 	Delay  func(document string) time.Duration // slows reloads; set it before Start
+	Log    io.Writer                           // gets the agent's lines, at the level of the settings; nil: nobody does
 	cancel context.CancelFunc
 	done   chan error
 }
 
 // New makes a cluster of n nodes and waits until every one is ready and the voters
 // are what the policy wants. Clean-up stops them and checks the invariants. It must
-// be called inside a bubble.
-func New(t *testing.T, n int) *Cluster {
+// be called inside a bubble. Every machine is handed to the prepare functions before
+// its agent starts for the first time.
+func New(t *testing.T, n int, prepare ...func(*Node)) *Cluster {
 	t.Helper()
-	c := &Cluster{T: t, Net: memnet.New(), log: zerolog.Nop()}
+	c := &Cluster{T: t, Net: memnet.New(), log: zerolog.Nop(), prepare: prepare}
 	if os.Getenv("USHER_TEST_LOG") != "" {
 		c.log = zerolog.New(zerolog.NewTestWriter(t)).With().Timestamp().Logger()
 	}
@@ -106,6 +112,9 @@ func (c *Cluster) Add() *Node {
 		Stop:    config.Stop{Timeout: 5 * time.Second},
 	}
 	c.nodes = append(c.nodes, n)
+	for _, prepare := range c.prepare {
+		prepare(n)
+	}
 	return n
 }
 
@@ -148,8 +157,9 @@ func (c *Cluster) Up() []*Node {
 // Start starts the agent.
 func (n *Node) Start() {
 	n.c.T.Helper()
+	log, level := n.logger()
 	a, err := agent.New(n.Config, agent.Options{
-		Network: n.Host, Log: n.c.log.With().Str("node_name", n.Name).Logger(), Version: "test",
+		Network: n.Host, Log: log.With().Str(logs.NodeName, n.Name).Logger(), Level: level, Version: "test",
 		Machine: func() agent.Machine {
 			return agent.Machine{CPUPermille: 100, MemFreeBytes: 8 << 30, MemTotalBytes: 16 << 30}
 		},
@@ -162,6 +172,20 @@ func (n *Node) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.Agent, n.cancel, n.done = a, cancel, make(chan error, 1)
 	go func() { n.done <- a.Run(ctx) }()
+}
+
+// logger is what the agent logs to. Lines for the test follow the settings.
+func (n *Node) logger() (zerolog.Logger, *logs.Level) {
+	n.c.T.Helper()
+	if n.Log == nil {
+		return n.c.log, nil
+	}
+	level := logs.NewLevel(zerolog.InfoLevel)
+	log, err := logs.New(n.Log, logs.JSON, level, time.Now)
+	if err != nil {
+		n.c.T.Fatal(err)
+	}
+	return log, level
 }
 
 // WaitReady waits until the agent has live state and has reported itself.

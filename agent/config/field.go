@@ -56,7 +56,7 @@ func doorFields() []Field {
 			at: func(c *Config) any { return &c.Door.Listen }},
 		{Key: "door.public_name", Flag: "public-name", Env: "USHER_PUBLIC_NAME", Value: "NAME", Help: "the name by which users reach this door",
 			at: func(c *Config) any { return &c.Door.PublicName }},
-		{Key: "api.listen", Flag: "api", Env: "USHER_API", Value: "HOST:PORT", Help: `where the admin API and the console listen; "off" for the socket alone; beyond loopback they need --api-cert and --api-key`,
+		{Key: "api.listen", Flag: "api", Env: "USHER_API", Value: "HOST:PORT", Help: `where the admin API listens; "off" for the socket alone; beyond loopback it needs --api-cert and --api-key`,
 			at: func(c *Config) any { return &c.API.Listen }},
 		{Key: "api.socket", Flag: "socket", Env: "USHER_SOCKET", Value: "PATH", Help: `Unix socket of the admin API; "off" for none`,
 			at: func(c *Config) any { return &c.API.Socket }},

@@ -28,6 +28,9 @@ type NotSentError struct{ Err error }
 func (e *NotSentError) Error() string { return "not sent: " + e.Err.Error() }
 func (e *NotSentError) Unwrap() error { return e.Err }
 
+// errMoving means that nothing may be added to the log while the central role moves.
+var errMoving = errors.New("the central role is being moved")
+
 // ErrNotLeader means that the node that was asked does not lead.
 var ErrNotLeader = errors.New("not the leader")
 
@@ -128,11 +131,13 @@ func (s *Store) gaveUp(ctx context.Context, sent bool, last error) error {
 // Propose proposes a command here, and only here: it fails with ErrNotLeader (as a
 // NotSentError) when this node does not lead.
 func (s *Store) Propose(ctx context.Context, p fsm.Proposal) (fsm.Result, error) {
+	s.flying.Add(1)
+	defer s.flying.Add(-1)
 	if s.raft.State() != raft.Leader {
 		return fsm.Result{}, &NotSentError{ErrNotLeader}
 	}
 	if s.holds.Load() > 0 {
-		return fsm.Result{}, &NotSentError{errors.New("the central role is being moved")}
+		return fsm.Result{}, &NotSentError{errMoving}
 	}
 	cmd, err := fsm.Encode(p.Command)
 	if err != nil {
@@ -215,8 +220,13 @@ func (s *Store) readFrom(ctx context.Context, leader peer.ID) (fsm.View, error) 
 // ReadHere is a linearizable read at the leader; ErrNotLeader elsewhere. A barrier
 // is committed and applied, so everything acknowledged before is in the view.
 func (s *Store) ReadHere(ctx context.Context) (fsm.View, error) {
+	s.flying.Add(1)
+	defer s.flying.Add(-1)
 	if s.raft.State() != raft.Leader {
 		return fsm.View{}, ErrNotLeader
+	}
+	if s.holds.Load() > 0 { // a barrier is an entry too
+		return fsm.View{}, errMoving
 	}
 	if err := s.raft.Barrier(untilDeadline(ctx)).Error(); err != nil {
 		return fsm.View{}, fmt.Errorf("barrier: %w", err)

@@ -56,6 +56,11 @@ func (s *Store) Handover(ctx context.Context, ask func(ctx context.Context, term
 	defer s.holds.Add(-1)
 	actx, cancel := context.WithTimeout(ctx, handoverTimeout)
 	defer cancel()
+	for s.flying.Load() > 0 { // else the log would grow under the chosen one's feet
+		if !pause(actx, time.Millisecond) {
+			return fmt.Errorf("move central role: entries are still under way: %w", actx.Err())
+		}
+	}
 	if err := ask(actx, number, s.raft.LastIndex()); err != nil {
 		return fmt.Errorf("move central role: %w", err)
 	}

@@ -60,6 +60,7 @@ type Store struct {
 
 	term   terms
 	holds  atomic.Int64 // planned moves that hold proposals back
+	flying atomic.Int64 // proposals and barriers under way
 	stop   chan struct{}
 	wg     sync.WaitGroup
 	closed sync.Once

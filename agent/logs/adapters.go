@@ -2,8 +2,10 @@ package logs
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"log"
+	"net"
 	"strings"
 
 	"github.com/hashicorp/go-hclog"
@@ -33,6 +35,9 @@ func (s *sink) Accept(_ string, level hclog.Level, msg string, args ...any) {
 		e = s.log.Warn()
 	case hclog.Error:
 		e = s.log.Error()
+		if closing(args) { // the library cannot tell that we closed it on purpose
+			e = s.log.Debug()
+		}
 	default:
 		e = s.log.Info()
 	}
@@ -83,4 +88,15 @@ func (w lineWriter) Write(p []byte) (int, error) {
 	}
 	w.log.WithLevel(level).Msg(line)
 	return len(p), nil
+}
+
+// closing reports whether the arguments of a line hold the error of a listener or
+// connection that was closed on this side.
+func closing(args []any) bool {
+	for _, a := range args {
+		if err, ok := a.(error); ok && errors.Is(err, net.ErrClosed) {
+			return true
+		}
+	}
+	return false
 }

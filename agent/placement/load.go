@@ -20,9 +20,10 @@ func score(sessions int, l Load, w int) int64 {
 	return work * 1_000_000 / (weight(w) * spare(l))
 }
 
-// spare is what the free capacity counts for in permille, from 500+minSpare/2 to
-// 1000. It is drawn half-way to 1000: a session stays for an hour and a report says
-// how the last seconds were, so a busy machine gets fewer sessions, not none.
+// spare is what the free capacity counts for in permille, from 800 to 1000. It is
+// drawn most of the way to 1000: a session stays for an hour and a report says how
+// the last seconds were, so a machine that is busy now gets fewer sessions, not
+// none. One that stays busy has more requests waiting, and those count in full.
 // Memory counts only once less than a fifth is free: what lies below that is cache,
 // not load.
 func spare(l Load) int64 {
@@ -34,7 +35,7 @@ func spare(l Load) int64 {
 		free := int64(float64(l.MemFreeBytes) / float64(l.MemTotalBytes) * 1000)
 		s = min(s, 5*free)
 	}
-	return (1000 + max(minSpare, min(1000, s))) / 2
+	return (3000 + max(minSpare, min(1000, s))) / 4
 }
 
 // perWeight is the number that the strategy ranks by; less is better.

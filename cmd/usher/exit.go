@@ -84,6 +84,8 @@ func explain(err error) *failure {
 		return joinFailure(err, refused)
 	case errors.As(err, &problems):
 		return &failure{exitPermanent, err, ""} // each one names its own next step
+	case isRemoved(err):
+		return &failure{exitPermanent, err, "usher leave --purge clears the data directory, so that the machine can join again"}
 	case isPermanent(err):
 		return &failure{exitPermanent, err, "mend that, then start again; usher agent --print-config shows where each value comes from"}
 	case errors.Is(err, admin.ErrUnreachable):

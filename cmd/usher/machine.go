@@ -104,6 +104,9 @@ func agentFile(name string) bool {
 	return strings.HasPrefix(name, ".state.cache-") // half-written
 }
 
+// isRemoved reports whether the cluster removed this node.
+func isRemoved(err error) bool { return errors.Is(err, agent.ErrRemoved) }
+
 // isPermanent reports whether starting again will not mend the error.
 func isPermanent(err error) bool { return errors.Is(err, agent.ErrPermanent) }
 

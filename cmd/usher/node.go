@@ -40,7 +40,7 @@ func (p *program) nodeCommand() *cli.Command {
 				Action: p.action(exactly(1), func(c *call) error { return c.nodeState(c.api.Activate) }),
 			},
 			{
-				Name: "standby", Usage: "let a node take no sessions until an active one is lost", ArgsUsage: "NODE", Flags: []cli.Flag{reason},
+				Name: "standby", Usage: "let a node take no sessions until it is activated", ArgsUsage: "NODE", Flags: []cli.Flag{reason},
 				Action: p.action(exactly(1), func(c *call) error { return c.nodeState(c.api.Standby) }),
 			},
 			{

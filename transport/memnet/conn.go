@@ -175,7 +175,9 @@ func (c *conn) arm(t time.Time, deadlines ...*deadline) error {
 	}
 	for _, d := range deadlines {
 		d.stop()
-		if d.at = t; !t.IsZero() {
+		// A deadline that has passed needs no timer: the broadcast below wakes whoever
+		// waits. (A timer that is due at once crashed the race detector in bubbles.)
+		if d.at = t; !t.IsZero() && time.Until(t) > 0 {
 			d.timer = time.AfterFunc(time.Until(t), func() {
 				l.mu.Lock()
 				defer l.mu.Unlock()

@@ -102,7 +102,20 @@ func Open(cfg Config) (*Store, error) {
 	if cfg.Cache != "" {
 		s.wg.Go(s.keepCache)
 	}
+	if st := s.Status(); len(st.Voters) == 1 && st.Voters[0] == cfg.Self {
+		s.wg.Go(s.standAlone)
+	}
 	return s, nil
+}
+
+// standAlone lets the only voter of a cluster stand at once: there is nobody whose
+// heartbeat an election timeout could wait for.
+func (s *Store) standAlone() {
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Election)
+	defer cancel()
+	if err := s.trans.stand(ctx, raft.ServerID(s.cfg.Self)); err != nil {
+		s.log.Debug().Err(err).Msg("cannot stand at once; the election timeout will do")
+	}
 }
 
 // Close stops Raft and what belongs to the store. The listener's connections must

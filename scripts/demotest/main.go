@@ -1,3 +1,5 @@
+//go:build unix
+
 // Command demotest shows on a running demo, with real processes and kill -9, what
 // the README promises:
 //

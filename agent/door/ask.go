@@ -169,6 +169,9 @@ func (d *Door) answerAsks(b askBatch) (answerBatch, error) {
 }
 
 func (d *Door) answerAsk(q askRequest) (askAnswer, error) {
+	if len(q.Engines) == 0 {
+		return askAnswer{}, nil // only to open a connection
+	}
 	id, err := ParseSessionID(q.Session)
 	if err != nil {
 		return askAnswer{}, err

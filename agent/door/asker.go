@@ -79,9 +79,7 @@ func (a *asker) load(node peer.ID) []*question {
 // is there for the next one.
 func (d *Door) askNode(ctx context.Context, node peer.ID, r askRequest) ([]placement.Answer, error) {
 	q := &question{askRequest: r, answered: make(chan []placement.Answer, 1)}
-	if d.asker.board(node, q) {
-		d.life.asks.Go(func() { d.flyAsks(node) })
-	}
+	d.letAsk(node, q)
 	select {
 	case as := <-q.answered:
 		if as == nil {
@@ -90,6 +88,13 @@ func (d *Door) askNode(ctx context.Context, node peer.ID, r askRequest) ([]place
 		return as, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	}
+}
+
+// letAsk sends a question on its way.
+func (d *Door) letAsk(node peer.ID, q *question) {
+	if d.asker.board(node, q) {
+		d.life.asks.Go(func() { d.flyAsks(node) })
 	}
 }
 

@@ -25,16 +25,29 @@ type chooser struct {
 	rng    *rand.Rand
 	state  placement.State
 	opened map[peer.EngineID][]int64 // when, Unix nanoseconds, oldest first
+	asked  map[peer.EngineID]int     // questions under way; each engine gets about half of them
 }
 
 func newChooser(rng *rand.Rand) *chooser {
-	return &chooser{rng: rng, opened: map[peer.EngineID][]int64{}}
+	return &chooser{rng: rng, opened: map[peer.EngineID][]int64{}, asked: map[peer.EngineID]int{}}
 }
 
+// choose picks the two to ask; settle must follow. Users of a burst are all chosen
+// for before any of them is settled, so the questions under way count too.
 func (c *chooser) choose(s placement.Strategy, cs []placement.Candidate) (first, second int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return placement.Choose(s, cs, c.rng, &c.state)
+	ranked := slices.Clone(cs)
+	for i := range ranked {
+		ranked[i].Own += (c.asked[ranked[i].Engine] + 1) / 2
+	}
+	first, second = placement.Choose(s, ranked, c.rng, &c.state)
+	for _, i := range []int{first, second} {
+		if i >= 0 {
+			c.asked[cs[i].Engine]++
+		}
+	}
+	return first, second
 }
 
 func (c *chooser) powerOfTwo(s placement.Strategy, cs []placement.Candidate) int {
@@ -48,6 +61,31 @@ func (c *chooser) note(e peer.EngineID, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.opened[e] = append(c.opened[e], now.UnixNano())
+}
+
+// settle takes the better of the answers, or -1, and remembers the choice. The owners
+// answered without knowing what this door decided since it asked: a whole burst of
+// users may have asked at once, and would all go to the engine that was ahead in
+// that instant. What was decided since then is therefore counted on top.
+func (c *chooser) settle(s placement.Strategy, asked []placement.Candidate, answers []placement.Answer, at, now time.Time) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, a := range asked {
+		if c.asked[a.Engine]--; c.asked[a.Engine] <= 0 {
+			delete(c.asked, a.Engine)
+		}
+	}
+	for i := range answers {
+		times := c.opened[answers[i].Engine]
+		n, _ := slices.BinarySearch(times, at.UnixNano())
+		answers[i].Load.Sessions += len(times) - n
+	}
+	best := pick(s, asked, answers)
+	if best >= 0 {
+		e := asked[best].Engine
+		c.opened[e] = append(c.opened[e], now.UnixNano())
+	}
+	return best
 }
 
 // since counts what this door opened after a report of the engine arrived, and

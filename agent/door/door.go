@@ -19,6 +19,7 @@ import (
 	"github.com/ushercluster/usher/agent/door/upstream"
 	"github.com/ushercluster/usher/agent/logs"
 	"github.com/ushercluster/usher/agent/peer"
+	"github.com/ushercluster/usher/agent/placement"
 )
 
 // Times of the servers that are no matter of taste.
@@ -284,4 +285,16 @@ func (d *Door) sweep() {
 	// so that the request moves.
 	d.peers.drop(gone)
 	closeSockets(d.sockets.of(gone), closeServiceRestart)
+	d.warm(dir)
+}
+
+// warm keeps a connection to every living agent. Without one, the first questions
+// of a burst would wait for a TLS handshake, miss their deadline, and leave the
+// sessions to whichever engine is beside this door.
+func (d *Door) warm(dir *Directory) {
+	for id, n := range dir.Nodes {
+		if id != d.cfg.Self && n.Status == peer.StatusAlive && d.peers.to(id).Idle() == 0 {
+			d.letAsk(id, &question{answered: make(chan []placement.Answer, 1)})
+		}
+	}
 }

@@ -96,13 +96,15 @@ func (e *ownedEngine) hold(document string) string {
 	return h.key
 }
 
-// count is the number of sessions for comparing engines. Of the places kept it
-// takes half: a door keeps two for a session and comes for one of them.
-func (e *ownedEngine) count(now int64) int {
+// count is what doors compare: the sessions that are open. Places that are kept do
+// not count, only towards the limit: a door keeps two for each session and knows
+// itself which one it will use (see chooser.settle), and how the others' questions
+// will end cannot be told. Counted, they made whole bursts of users run to whichever
+// engine had been asked last.
+func (e *ownedEngine) count() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.lapse(now)
-	return e.sessions + len(e.reserved)/2
+	return e.sessions
 }
 
 // load is the owner's part of a load report. Documents are those of the most

@@ -179,7 +179,7 @@ func (o *owner) offer(id SessionID, name string, known placement.Load) placement
 	case refusedUnhealthy:
 		a.Reason = placement.Unhealthy
 	default:
-		a.Load.Sessions, a.Load.InFlight = e.count(now), int(e.inFlight.Load())
+		a.Load.Sessions, a.Load.InFlight = e.count(), int(e.inFlight.Load())
 		if a.OK = e.reserve(id, o.limit(e), now); !a.OK {
 			a.Reason = placement.Full
 		}

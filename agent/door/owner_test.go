@@ -79,7 +79,7 @@ func TestOwnerDecides(t *testing.T) {
 	if len(e.reserved) != 0 || e.inFlight.Load() != 0 {
 		t.Errorf("left: %d places kept, %d in flight", len(e.reserved), e.inFlight.Load())
 	}
-	if n := e.count(now.UnixNano()); n != 3 {
+	if n := e.count(); n != 3 {
 		t.Errorf("%d sessions, want 1, 2 and 5", n)
 	}
 }

@@ -54,7 +54,6 @@ func (d *Door) place(ctx context.Context, w want) (binding, *problem) {
 		d.metrics.place("refused")
 		return b, problemNoEngine
 	}
-	d.chooser.note(b.engine, d.cfg.Now())
 	return b, nil
 }
 
@@ -107,7 +106,7 @@ func (d *Door) corrected(dir *Directory, document string) []placement.Candidate 
 			c.Health = peer.Dead
 			continue
 		}
-		c.Own, c.Load.Sessions, c.Load.InFlight = 0, e.count(now.UnixNano()), int(e.inFlight.Load())
+		c.Own, c.Load.Sessions, c.Load.InFlight = 0, e.count(), int(e.inFlight.Load())
 		c.Health, _ = e.Health()
 		c.MaxSessions, c.Status, c.Local = d.owner.limit(e), peer.StatusAlive, true
 	}
@@ -126,8 +125,12 @@ func (d *Door) askRounds(ctx context.Context, w want, cs []placement.Candidate) 
 		if second >= 0 {
 			asked = append(asked, cs[second])
 		}
+		at := d.cfg.Now()
 		answers := d.ask(ctx, w, asked)
-		if best := pick(strategy, asked, answers); best >= 0 {
+		if len(answers) > 0 {
+			answers = append(answers, d.presumed(asked, answers)...)
+		}
+		if best := d.chooser.settle(strategy, asked, answers, at, d.cfg.Now()); best >= 0 {
 			d.metrics.place("asked")
 			d.letGo(w.session, asked[best].Engine, answers)
 			return asked[best].Engine, true
@@ -136,14 +139,36 @@ func (d *Door) askRounds(ctx context.Context, w want, cs []placement.Candidate) 
 			return slices.ContainsFunc(answers, func(a placement.Answer) bool { return a.Engine == c.Engine })
 		})
 		if len(answers) == len(asked) {
-			continue // both refused
+			continue // all refused
 		}
 		if i := d.chooser.powerOfTwo(strategy, cs); i >= 0 {
 			d.metrics.place("guessed")
+			d.chooser.note(cs[i].Engine, d.cfg.Now())
 			return cs[i].Engine, true
 		}
 	}
 	return "", false
+}
+
+// reportFresh is how old a load report may be to show that a node which did not
+// answer a question in time is slow rather than gone.
+const reportFresh = 3 * time.Second
+
+// presumed are the answers of those that were asked and are late, as far as their
+// reports tell. An engine beside this door always answers in time: without this, a
+// burst that makes all machines slow would stay on the engine next to the door that
+// it came through.
+func (d *Door) presumed(asked []placement.Candidate, answers []placement.Answer) []placement.Answer {
+	dir := d.cfg.Directory()
+	now := d.cfg.Now()
+	var out []placement.Answer
+	for _, c := range asked {
+		late := !slices.ContainsFunc(answers, func(a placement.Answer) bool { return a.Engine == c.Engine })
+		if late && now.Sub(dir.Nodes[c.Engine.Node()].Reported) <= reportFresh {
+			out = append(out, placement.Answer{Engine: c.Engine, OK: true, Load: c.Load})
+		}
+	}
+	return out
 }
 
 // letGo gives back the places that other engines than the chosen one kept for the
@@ -156,10 +181,8 @@ func (d *Door) letGo(id SessionID, chosen peer.EngineID, answers []placement.Ans
 		case node == d.cfg.Self:
 			d.owner.release(id, name)
 		default:
-			q := &question{askRequest: askRequest{Session: id.String(), Engines: []string{name}, Release: true}, answered: make(chan []placement.Answer, 1)}
-			if d.asker.board(node, q) {
-				d.life.asks.Go(func() { d.flyAsks(node) })
-			}
+			r := askRequest{Session: id.String(), Engines: []string{name}, Release: true}
+			d.letAsk(node, &question{askRequest: r, answered: make(chan []placement.Answer, 1)})
 		}
 	}
 }

@@ -37,7 +37,7 @@ func TestReservations(t *testing.T) {
 				t.Fatalf("%s: %+v", id, a)
 			}
 		}
-		if a := s.ask(s.nodes[0], s.nodes[1], three); a.OK || a.Reason != placement.Full || a.Load.Sessions != 1 {
+		if a := s.ask(s.nodes[0], s.nodes[1], three); a.OK || a.Reason != placement.Full || a.Load.Sessions != 0 {
 			t.Errorf("third: %+v", a)
 		}
 		time.Sleep(2 * time.Second)

@@ -69,7 +69,11 @@ func (u *user) ask(ctx context.Context, door string) (string, error) {
 	return resp.Header.Get("X-Usher-Node"), nil
 }
 
-// walk lets every user make their requests, each through another door.
+// arrival is the time between two users' first requests.
+const arrival = 10 * time.Millisecond
+
+// walk lets every user make their requests, each through another door. A hundred
+// users arrive a second.
 func (s *stage) walk(ctx context.Context) error {
 	for i := range s.o.users {
 		jar, err := cookiejar.New(nil)
@@ -83,6 +87,7 @@ func (s *stage) walk(ctx context.Context) error {
 	var moves, failed atomic.Int64
 	var wg sync.WaitGroup
 	for _, u := range s.users {
+		time.Sleep(arrival)
 		wg.Go(func() {
 			for i := range s.o.requests {
 				node, err := u.ask(ctx, s.d.Nodes[(u.n+i)%len(s.d.Nodes)].Door)

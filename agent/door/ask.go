@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/ushercluster/usher/agent/door/upstream"
@@ -77,11 +79,10 @@ func (o offer) answer(node peer.ID) placement.Answer {
 }
 
 // ask asks the owners of the engines for a place, one call for each node, and
-// returns what was answered within the time for it. Engines beside this door need
-// no call.
-func (d *Door) ask(ctx context.Context, w want, cs []placement.Candidate) []placement.Answer {
+// returns what was answered within the time for it, and the nodes that are late: not
+// those whose call failed. Engines beside this door need no call.
+func (d *Door) ask(ctx context.Context, w want, cs []placement.Candidate) (answers []placement.Answer, late []peer.ID) {
 	began := d.cfg.Now()
-	var answers []placement.Answer
 	remote := map[peer.ID][]string{}
 	for _, c := range cs {
 		if node := c.Engine.Node(); node != d.cfg.Self {
@@ -93,9 +94,13 @@ func (d *Door) ask(ctx context.Context, w want, cs []placement.Candidate) []plac
 		answers = append(answers, a)
 	}
 	if len(remote) == 0 {
-		return answers
+		return answers, nil
 	}
-	got := make(chan []placement.Answer, len(remote))
+	type reply struct {
+		node    peer.ID
+		answers []placement.Answer
+	}
+	got := make(chan reply, len(remote))
 	for node, names := range remote {
 		d.life.asks.Go(func() {
 			ctx, cancel := context.WithTimeout(d.life.ctx, askLife)
@@ -104,15 +109,16 @@ func (d *Door) ask(ctx context.Context, w want, cs []placement.Candidate) []plac
 			if err != nil {
 				d.log.Debug().Str("peer", string(node)).Err(err).Msg("no answer to a question for a place")
 			}
-			got <- as
+			got <- reply{node, as}
 		})
 	}
 	timer := time.NewTimer(d.settings().Place.AskTimeout)
 	defer timer.Stop()
-	for range remote {
+	for len(remote) > 0 {
 		select {
-		case as := <-got:
-			answers = append(answers, as...)
+		case r := <-got:
+			answers = append(answers, r.answers...)
+			delete(remote, r.node)
 			continue
 		case <-timer.C:
 		case <-ctx.Done():
@@ -120,7 +126,7 @@ func (d *Door) ask(ctx context.Context, w want, cs []placement.Candidate) []plac
 		break
 	}
 	d.metrics.ask(d.cfg.Now().Sub(began))
-	return answers
+	return answers, slices.Collect(maps.Keys(remote))
 }
 
 // control makes one call between agents: JSON there and back.

@@ -126,9 +126,9 @@ func (d *Door) askRounds(ctx context.Context, w want, cs []placement.Candidate) 
 			asked = append(asked, cs[second])
 		}
 		at := d.cfg.Now()
-		answers := d.ask(ctx, w, asked)
+		answers, late := d.ask(ctx, w, asked)
 		if len(answers) > 0 {
-			answers = append(answers, d.presumed(asked, answers)...)
+			answers = append(answers, d.presumed(asked, late)...)
 		}
 		if best := d.chooser.settle(strategy, asked, answers, at, d.cfg.Now()); best >= 0 {
 			d.metrics.place("asked")
@@ -158,13 +158,13 @@ const reportFresh = 3 * time.Second
 // reports tell. An engine beside this door always answers in time: without this, a
 // burst that makes all machines slow would stay on the engine next to the door that
 // it came through.
-func (d *Door) presumed(asked []placement.Candidate, answers []placement.Answer) []placement.Answer {
+func (d *Door) presumed(asked []placement.Candidate, late []peer.ID) []placement.Answer {
 	dir := d.cfg.Directory()
 	now := d.cfg.Now()
 	var out []placement.Answer
 	for _, c := range asked {
-		late := !slices.ContainsFunc(answers, func(a placement.Answer) bool { return a.Engine == c.Engine })
-		if late && now.Sub(dir.Nodes[c.Engine.Node()].Reported) <= reportFresh {
+		node := c.Engine.Node()
+		if slices.Contains(late, node) && now.Sub(dir.Nodes[node].Reported) <= reportFresh {
 			out = append(out, placement.Answer{Engine: c.Engine, OK: true, Load: c.Load})
 		}
 	}

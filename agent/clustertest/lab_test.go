@@ -5,8 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
+	"net/http/cookiejar"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,6 +18,9 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/ushercluster/usher/agent/admin"
+	"github.com/ushercluster/usher/agent/peer"
 )
 
 // lab is the engine of one node: a server that misbehaves on demand and tells what
@@ -218,3 +224,237 @@ next:
 	}
 	return false
 }
+
+// user is a browser with a jar at one door.
+type user struct {
+	t       *testing.T
+	door    *Node
+	client  *http.Client
+	session string // short ID; set by bench.openOwn
+}
+
+// seen is an answer as a user gets it, with what the engine tells of the request.
+type seen struct {
+	status  int
+	header  http.Header
+	cookies []*http.Cookie
+	err     error // the answer was not whole
+	echo
+}
+
+// session is the short ID of the session that the engine was told.
+func (s seen) session() string { return s.echo.Header.Get("X-Usher-Session") }
+
+// ask makes one request with pairs of header fields.
+func (u user) ask(method, path, body string, fields ...string) seen {
+	req, err := http.NewRequestWithContext(u.t.Context(), method, u.door.Door()+path, strings.NewReader(body))
+	if err != nil {
+		u.t.Error(err)
+		return seen{err: err}
+	}
+	for i := 0; i+1 < len(fields); i += 2 {
+		req.Header.Set(fields[i], fields[i+1])
+	}
+	resp, err := u.client.Do(req)
+	if err != nil {
+		return seen{err: err}
+	}
+	defer func() { _ = resp.Body.Close() }()
+	s := seen{status: resp.StatusCode, header: resp.Header, cookies: resp.Cookies()}
+	b, err := io.ReadAll(resp.Body)
+	s.err = err
+	_ = json.Unmarshal(b, &s.echo) // pages of the door are no echoes
+	return s
+}
+
+func (u user) get(path string, fields ...string) seen {
+	return u.ask(http.MethodGet, path, "", fields...)
+}
+
+// dial opens a WebSocket and counts the pings on it.
+func (u user) dial() (*websocket.Conn, *atomic.Int64) {
+	pings := new(atomic.Int64)
+	ws, _, err := websocket.Dial(u.t.Context(), u.door.Door()+"/ws", &websocket.DialOptions{
+		HTTPClient:     u.client,
+		OnPingReceived: func(context.Context, []byte) bool { pings.Add(1); return true },
+	})
+	if err != nil {
+		u.t.Errorf("open a WebSocket at %s: %v", u.door.Name, err)
+		return nil, pings
+	}
+	return ws, pings
+}
+
+// bench is a cluster whose engines are labs.
+type bench struct {
+	*Cluster
+
+	// By node name.
+	labs map[string]*lab
+	logs map[string]*lines
+	apis map[string]*admin.Client
+	ids  map[string]peer.EngineID
+	own  map[string]user // with sessions on their door's engine
+
+	keep   map[string]bool // IDs of sessions that outlive a look
+	serial atomic.Int64    // makes names
+	doing  string          // for errors; set between looks
+}
+
+func newBench(t *testing.T, n int) *bench {
+	b := &bench{labs: map[string]*lab{}, logs: map[string]*lines{}, apis: map[string]*admin.Client{}, ids: map[string]peer.EngineID{}}
+	b.Cluster = New(t, n, func(n *Node) {
+		b.labs[n.Name], b.logs[n.Name] = newLab(t, n), &lines{}
+		n.Log = b.logs[n.Name]
+	})
+	for _, n := range b.Up() {
+		b.apis[n.Name] = n.API()
+		b.ids[n.Name] = peer.MakeEngineID(n.ID(), "lab")
+	}
+	b.settle()
+	return b
+}
+
+// settle waits until every node sees every engine healthy.
+func (b *bench) settle() {
+	b.T.Helper()
+	b.Eventually(30*time.Second, "healthy engines", func() bool {
+		for _, n := range b.nodes {
+			st, err := b.apis[n.Name].Status(b.T.Context())
+			if err != nil || st.Counts.EnginesHealthy != len(b.nodes) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// random is the name of any node, and a client of its API.
+func (b *bench) random() (string, *admin.Client) {
+	n := b.nodes[rand.IntN(len(b.nodes))]
+	return n.Name, b.apis[n.Name]
+}
+
+func (b *bench) set(key, value string) (at string) {
+	b.T.Helper()
+	at, api := b.random()
+	if _, err := api.SetSetting(b.T.Context(), key, value); err != nil {
+		b.T.Fatalf("set %s = %s on %s: %v", key, value, at, err)
+	}
+	return at
+}
+
+func (b *bench) unset(key string) (at string) {
+	b.T.Helper()
+	at, api := b.random()
+	if _, err := api.UnsetSetting(b.T.Context(), key); err != nil {
+		b.T.Fatalf("unset %s on %s: %v", key, at, err)
+	}
+	return at
+}
+
+// sessions lists those that the node's API knows in the whole cluster.
+func (b *bench) sessions(n *Node, f admin.SessionFilter) []admin.Session {
+	out, err := b.apis[n.Name].Sessions(b.T.Context(), f)
+	if err != nil || len(out.Missing) > 0 {
+		b.T.Errorf("list sessions on %s: %v, missing %v", n.Name, err, out.Missing)
+	}
+	return out.Items
+}
+
+func (b *bench) keepSessions() {
+	b.keep = map[string]bool{}
+	for _, s := range b.sessions(b.nodes[0], admin.SessionFilter{}) {
+		b.keep[s.ID] = true
+	}
+}
+
+// closeSessions ends what a look has opened.
+func (b *bench) closeSessions() {
+	at, api := b.random()
+	for _, s := range b.sessions(b.nodes[0], admin.SessionFilter{}) {
+		if b.keep[s.ID] {
+			continue
+		}
+		if err := api.CloseSession(b.T.Context(), s.ID); err != nil && problemCode(err) != string(admin.CodeNotFound) {
+			b.T.Errorf("close session on %s: %v", at, err)
+		}
+	}
+}
+
+// engine is what the node itself says of its engine.
+func (b *bench) engine(n *Node) admin.Engine {
+	e, err := b.apis[n.Name].Engine(b.T.Context(), b.ids[n.Name])
+	if err != nil {
+		b.T.Errorf("engine of %s: %v", n.Name, err)
+	}
+	return e
+}
+
+func (b *bench) user(at *Node) user {
+	client := b.Browser()
+	client.Jar, _ = cookiejar.New(nil) // fails never
+	return user{t: b.T, door: at, client: client}
+}
+
+// openOwn gives each node a user at its door whose session is on its own engine:
+// while it is opened, the other nodes drain.
+func (b *bench) openOwn() {
+	b.own = map[string]user{}
+	for i, n := range b.nodes {
+		b.drain(n, false)
+		for j, other := range b.nodes {
+			if j == i-1 || i == 0 && j > 0 {
+				b.drain(other, true) // the rest drains already
+			}
+		}
+		time.Sleep(200 * time.Millisecond)
+		u := b.user(n)
+		s := u.get("/")
+		if s.Node != n.Name {
+			b.T.Fatalf("%s: while the others drain, a session of %s opens on %q, status %d", b.doing, n.Name, s.Node, s.status)
+		}
+		u.session = s.session()
+		b.own[n.Name] = u
+	}
+	for _, n := range b.nodes {
+		b.drain(n, false)
+	}
+	time.Sleep(200 * time.Millisecond)
+}
+
+// drain makes a node drain, or active again.
+func (b *bench) drain(n *Node, on bool) {
+	b.T.Helper()
+	at, api := b.random()
+	change := api.Activate
+	if on {
+		change = api.Drain
+	}
+	if _, err := change(b.T.Context(), n.Name, admin.StateChange{}); err != nil {
+		b.T.Fatalf("drain %s: %t, on %s: %v", n.Name, on, at, err)
+	}
+}
+
+// next is the node after n.
+func (b *bench) next(n *Node) *Node {
+	for i, m := range b.nodes {
+		if m == n {
+			return b.nodes[(i+1)%len(b.nodes)]
+		}
+	}
+	return n
+}
+
+// within waits, in any goroutine, until cond holds.
+func (b *bench) within(limit time.Duration, what string, cond func() bool) {
+	for end := time.Now().Add(limit); !cond(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			b.T.Errorf("no %s within %v", what, limit)
+			return
+		}
+	}
+}
+
+// name is one that nobody has used.
+func (b *bench) name(kind string) string { return fmt.Sprintf("%s-%d", kind, b.serial.Add(1)) }

@@ -93,9 +93,9 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, h http.Handler, who
 	defer stop()
 	if hs.Shutdown(end) != nil {
 		cancel()
-		hs.Close() // its error is the listener's, which Shutdown has closed
+		_ = hs.Close() // its error is the listener's, which Shutdown has closed
 	}
-	<-served
+	<-served //nolint:errcheck // judged above
 	cancel()
 	g.shut()
 	if err != nil && !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {

@@ -116,7 +116,7 @@ func TestBlockingQuery(t *testing.T) {
 		defer r.close()
 		c := r.client(n1, r.tok.viewer)
 		defer c.Close()
-		now := r.tr.fsm.View().Revision()
+		var now uint64
 		change := func(after time.Duration) {
 			time.Sleep(after)
 			r.tr.must(t, &fsm.SetSetting{Key: "log.level", Value: "warn"})

@@ -137,7 +137,7 @@ func (s *Server) run(from origin, rt *route, w http.ResponseWriter, r *http.Requ
 // log it where nobody looks. The connection ends.
 func (c *call) recover() {
 	p := recover()
-	if p == nil || p == http.ErrAbortHandler {
+	if p == nil || p == http.ErrAbortHandler { //nolint:errorlint // a panic's value, never wrapped
 		return
 	}
 	c.s.log.Error().Interface("panic", p).Bytes("stack", debug.Stack()).Str(logs.Path, c.route.pattern).Msg("admin request panicked")

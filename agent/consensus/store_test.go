@@ -24,12 +24,11 @@ import (
 
 // trio is three stores on a memory network, with forwarding by direct calls.
 type trio struct {
-	t      *testing.T
-	net    *memnet.Net
-	hosts  map[peer.ID]*memnet.Host
-	nodes  map[peer.ID]*member
-	ids    []peer.ID
-	isDown func(peer.ID) bool
+	t     *testing.T
+	net   *memnet.Net
+	hosts map[peer.ID]*memnet.Host
+	nodes map[peer.ID]*member
+	ids   []peer.ID
 }
 
 type member struct {

@@ -89,10 +89,10 @@ func (b *body) Read(p []byte) (int, error) {
 // blame is the problem when it is the body's sender that failed; nil when it is
 // not. It must be asked first: net/http cancels the request when a read fails.
 func (b *body) blame() *problem {
-	switch b.err {
-	case errBodyTooLarge:
+	switch {
+	case errors.Is(b.err, errBodyTooLarge):
 		return problemTooLarge
-	case errBodyStalled:
+	case errors.Is(b.err, errBodyStalled):
 		return problemSlow
 	}
 	return nil

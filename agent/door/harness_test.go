@@ -334,7 +334,6 @@ type fakeEngine struct {
 	hits   map[string]int
 	total  int
 	last   *http.Request
-	gone   int // requests whose client went away
 	dials  int
 	handle http.HandlerFunc // instead of the usual answer
 	raw    func(net.Conn)   // instead of HTTP

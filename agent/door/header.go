@@ -42,7 +42,7 @@ func forwardHeader(r *http.Request, c client, cookies []string) http.Header {
 	if len(cookies) > 0 {
 		h["Cookie"] = cookies
 	}
-	setForwarded(h, r, c)
+	setForwarded(h, c)
 	return h
 }
 
@@ -63,7 +63,7 @@ func hasFoldPrefix(s, prefix string) bool {
 	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
 }
 
-func setForwarded(h http.Header, r *http.Request, c client) {
+func setForwarded(h http.Header, c client) {
 	forwarded := c.peer.String()
 	if c.trusted && len(h["X-Forwarded-For"]) > 0 {
 		forwarded = strings.Join(h["X-Forwarded-For"], ", ") + ", " + forwarded

@@ -110,7 +110,7 @@ func (in *inbound) close() {
 func (in *inbound) packet(conn net.Conn, id peer.ID) {
 	in.evict(conn, id)
 	in.wg.Go(func() {
-		defer in.leave(conn)
+		defer func() { _ = in.leave(conn) }() // whoever it was is gone
 		defer in.forget(conn, id)
 		if err := in.read(conn); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
 			in.log.Debug().Err(err).Str(logs.Peer, string(id)).Msg("gossip connection ended")
@@ -180,7 +180,7 @@ func (in *inbound) stream(conn net.Conn, id peer.ID) {
 	in.mu.Unlock()
 	if full {
 		in.log.Warn().Str(logs.Peer, string(id)).Msg("too many gossip streams, one refused")
-		in.leave(conn)
+		_ = in.leave(conn) // never listened to
 		return
 	}
 	s := newStream(conn, func() error {

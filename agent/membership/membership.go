@@ -63,8 +63,7 @@ func Open(cfg Config) (_ *Membership, err error) {
 	}
 	metrics, err := newMetrics(cfg.Registerer)
 	if err != nil {
-		closeAll(cfg.Packets, cfg.Streams)
-		return nil, fmt.Errorf("open membership: %w", err)
+		return nil, errors.Join(fmt.Errorf("open membership: %w", err), closeAll(cfg.Packets, cfg.Streams))
 	}
 	m := &Membership{cfg: cfg, log: cfg.Log, metrics: metrics, book: newBook(), look: make(chan struct{}, 1)}
 	m.life.init()

@@ -17,7 +17,7 @@ const retention = 24 * time.Hour
 // now: one entry per node, the highest boot wins, a node that is not seen any more
 // has failed, unless it had left. loads finds the last report of one boot.
 func merge(last, seen []peer.Peer, loads func(peer.ID, uint64) peer.Load, now time.Time) []peer.Peer {
-	all := newest(append(slices.Clone(seen), fade(last, now)...))
+	all := newest(append(slices.Clone(seen), fade(last)...))
 	for i := range all {
 		p := &all[i]
 		p.Since = now
@@ -33,7 +33,7 @@ func merge(last, seen []peer.Peer, loads func(peer.ID, uint64) peer.Load, now ti
 }
 
 // fade is what remains to be said of peers that are not seen any more.
-func fade(last []peer.Peer, now time.Time) []peer.Peer {
+func fade(last []peer.Peer) []peer.Peer {
 	faded := slices.Clone(last)
 	for i := range faded {
 		if faded[i].Status != peer.StatusLeft {

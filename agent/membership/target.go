@@ -153,7 +153,7 @@ func (t *target) open() error {
 	t.conn, t.broken, t.opened = conn, broken, time.Now()
 	t.pool.wg.Go(func() {
 		defer close(broken)
-		io.ReadFull(conn, make([]byte, 1)) // what it says does not matter
+		_, _ = io.ReadFull(conn, make([]byte, 1)) // what it says does not matter
 	})
 	return nil
 }

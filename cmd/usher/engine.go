@@ -85,6 +85,6 @@ func serveEngine(ctx context.Context, h http.Handler, addr string, log zerolog.L
 	if err := srv.Shutdown(stop); err != nil {
 		_ = srv.Close() // what is left after the grace is cut
 	}
-	<-ended
+	<-ended //nolint:errcheck // judged above
 	return nil
 }

@@ -47,8 +47,6 @@ func golden(t *testing.T, name, got string) {
 
 func testNow() time.Time { return time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC) }
 
-const testToken = "usht_aaaaaaaa_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-
 // fixture is a program in a world of its own.
 type fixture struct {
 	*program

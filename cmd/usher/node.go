@@ -63,12 +63,12 @@ func (c *call) nodeList() error {
 	truth := c.truthOf(l.Meta)
 	return c.emit(c.cli, l, func(o *printer) {
 		truth(o)
-		o.nodes(c.program, l.Items)
+		o.nodes(l.Items)
 	})
 }
 
 // nodes is the table of nodes; the one that was asked is starred.
-func (o *printer) nodes(p *program, all []admin.Node) {
+func (o *printer) nodes(all []admin.Node) {
 	var rows [][]string
 	for _, n := range all {
 		name := n.Name

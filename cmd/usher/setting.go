@@ -185,7 +185,7 @@ func parseSettings(text []byte) (admin.Settings, error) {
 		return admin.Settings{}, fmt.Errorf("read settings: %w", err)
 	}
 	if len(file.Settings) == 0 {
-		return admin.Settings{}, errors.New("there is nothing below settings:")
+		return admin.Settings{}, errors.New("there is nothing below the key settings")
 	}
 	s := admin.Settings{Settings: map[string]string{}}
 	for key, value := range file.Settings {

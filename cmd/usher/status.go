@@ -43,7 +43,7 @@ func (c *call) status() error {
 			"door", s.Door,
 		)
 		o.line("")
-		o.nodes(c.program, nodes.Items)
+		o.nodes(nodes.Items)
 		for _, w := range s.Warnings {
 			o.line("warning: %s", w)
 		}

@@ -108,7 +108,7 @@ func (s *stage) killTwo(ctx context.Context) error {
 	var p *admin.Problem
 	if !errors.As(err, &p) || p.Code != "no_quorum" || time.Since(began) > 5*time.Second {
 		st, _ := last.client.Status(ctx, admin.Stale())
-		return fmt.Errorf("a write without quorum: error %v after %s; %s sees %+v", err, time.Since(began), last.Name, st.Raft)
+		return fmt.Errorf("a write without quorum: error (%w) after %s; %s sees %+v", err, time.Since(began), last.Name, st.Raft)
 	}
 	fmt.Printf("   a write was refused after %s: %v\n", time.Since(began).Round(time.Millisecond), p)
 	resp, err := http.Get(last.Door + "/usher/status") //nolint:noctx // loopback, and the run is bounded

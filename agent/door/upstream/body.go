@@ -17,7 +17,7 @@ func (x *exchange) Read(p []byte) (int, error) {
 	switch {
 	case err == nil:
 		return n, nil
-	case err == io.EOF: // exactly: the body's own end, never a wrapped one
+	case err == io.EOF: //nolint:errorlint // exactly: the body's own end, never a wrapped one
 		x.resp.Trailer = x.chunks.trailer
 		if x.resp.Trailer != nil {
 			CleanHeader(x.resp.Trailer)
@@ -26,7 +26,7 @@ func (x *exchange) Read(p []byte) (int, error) {
 	default:
 		x.err = x.explain(fmt.Errorf("read body: %w", err), PhaseBody)
 	}
-	x.finish(err == io.EOF)
+	x.finish(err == io.EOF) //nolint:errorlint // as above
 	return n, x.err
 }
 

@@ -22,7 +22,6 @@ import (
 type stalled struct {
 	text string
 	gone chan struct{}
-	eof  bool
 }
 
 func newStalled(text string) *stalled { return &stalled{text: text, gone: make(chan struct{})} }

@@ -107,7 +107,7 @@ func (s *sender) sendSized(b []byte) error {
 		left -= int64(n)
 		if left == 0 {
 			s.last.Store(true)
-		} else if err == io.EOF {
+		} else if err == io.EOF { //nolint:errorlint // exactly: the source's own end
 			return &BodyError{Err: errBodyShort}
 		}
 		if werr := s.write(b[:n]); werr != nil {
@@ -135,7 +135,7 @@ func (s *sender) sendChunked(b []byte) error {
 				return werr
 			}
 		}
-		if err == io.EOF {
+		if err == io.EOF { //nolint:errorlint // exactly: the source's own end
 			break
 		}
 		if err != nil {

@@ -122,7 +122,7 @@ func (s *stage) balanced(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		fmt.Printf("   engine of %s: %d requests, %d sessions\n", n.Name, c.Requests, c.Sessions)
+		fmt.Printf("   engine of %s: %d requests\n", n.Name, c.Requests)
 		low, high = min(low, c.Requests), max(high, c.Requests)
 	}
 	mean := float64(s.o.users*s.o.requests) / float64(len(s.d.Nodes))

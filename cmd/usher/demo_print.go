@@ -115,7 +115,7 @@ func (d *demo) print(o *printer, s demoState) {
 	for _, n := range s.Ready.Nodes {
 		rows = append(rows, []string{n.Name, n.Door, n.API, n.Engine, fmt.Sprint(n.PID)})
 	}
-	o.table([]string{"NODE", "DOOR", "ADMIN API AND CONSOLE", "ENGINE", "PROCESS"}, rows)
+	o.table([]string{"NODE", "DOOR", "ADMIN API", "ENGINE", "PROCESS"}, rows)
 	o.line("\nOpen any door in a browser. Kill a node, see the others take over, start it again:\n")
 	for _, n := range s.Ready.Nodes {
 		kill := fmt.Sprintf("kill -9 %d", n.PID)

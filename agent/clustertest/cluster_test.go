@@ -465,3 +465,35 @@ func TestVotersStayWhenNodesBlink(t *testing.T) {
 		c.WaitSame()
 	})
 }
+
+func TestDrainKeepsSessionsUntilItsDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(t, 3)
+		set(t, c.Node(1), "door.show_node", "true")
+		c.WaitSame()
+		time.Sleep(2 * time.Second)
+		n := c.Node(2)
+		var cookies []*http.Cookie
+		for node := ""; node != n.Name; {
+			node, cookies = session(t, c, c.Node(1))
+		}
+		change := admin.StateChange{Deadline: admin.Duration(30 * time.Second), Reason: "test"}
+		if _, err := c.Node(1).API().Drain(t.Context(), n.Name, change); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		for range 10 { // new sessions go elsewhere, the old one stays
+			if node, _ := session(t, c, c.Node(1)); node == n.Name {
+				t.Fatal("a draining node took a new session")
+			}
+		}
+		if _, node, _ := get(t, c.Browser(), c.Node(3).Door()+"/doc/sales", cookies...); node != n.Name {
+			t.Fatalf("before the deadline the session was moved to %s", node)
+		}
+		time.Sleep(32 * time.Second)
+		status, node, _ := get(t, c.Browser(), c.Node(3).Door()+"/doc/sales", cookies...)
+		if status != 200 || node == n.Name {
+			t.Fatalf("after the deadline: status %d from %s", status, node)
+		}
+	})
+}

@@ -102,7 +102,7 @@ func (d *Door) ask(ctx context.Context, w want, cs []placement.Candidate) (answe
 	}
 	got := make(chan reply, len(remote))
 	for node, names := range remote {
-		d.life.asks.Go(func() {
+		d.spawn(func() {
 			ctx, cancel := context.WithTimeout(d.life.ctx, askLife)
 			defer cancel()
 			as, err := d.askNode(ctx, node, askRequest{Session: w.session.String(), Engines: names, Document: w.request.Document})

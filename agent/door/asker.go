@@ -94,7 +94,7 @@ func (d *Door) askNode(ctx context.Context, node peer.ID, r askRequest) ([]place
 // letAsk sends a question on its way.
 func (d *Door) letAsk(node peer.ID, q *question) {
 	if d.asker.board(node, q) {
-		d.life.asks.Go(func() { d.flyAsks(node) })
+		d.spawn(func() { d.flyAsks(node) })
 	}
 }
 

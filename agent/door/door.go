@@ -60,6 +60,8 @@ type lifetime struct {
 	end     context.CancelFunc
 	serving atomic.Bool    // for the status page
 	asks    sync.WaitGroup // questions to other owners under way
+	spawns  sync.Mutex     // orders spawn and Close
+	closing bool           // nothing is spawned any more
 }
 
 // servers are the two sides of a door.
@@ -227,7 +229,19 @@ func (d *Door) Close() {
 	if err := d.gate.wait(ctx); err != nil {
 		d.log.Error().Int("requests", d.gate.inside()).Msg("requests outlive the door")
 	}
+	d.life.spawns.Lock()
+	d.life.closing = true
+	d.life.spawns.Unlock()
 	d.life.asks.Wait()
+}
+
+// spawn runs f beside the caller, for Close to wait for; not when that has begun.
+func (d *Door) spawn(f func()) {
+	d.life.spawns.Lock()
+	defer d.life.spawns.Unlock()
+	if !d.life.closing {
+		d.life.asks.Go(f)
+	}
 }
 
 // settings are never nil.

@@ -135,7 +135,10 @@ func TestAdmission(t *testing.T) {
 		}
 		for _, nd := range s.nodes {
 			for _, e := range nd.door.owner.engines {
-				if _, kept := e.reserved[asked[0].Session]; kept && e.id == asked[0].Engine {
+				e.mu.Lock()
+				_, kept := e.reserved[asked[0].Session]
+				e.mu.Unlock()
+				if kept && e.id == asked[0].Engine {
 					t.Error("the refused session's place is still kept")
 				}
 			}

@@ -105,7 +105,7 @@ func (b backend) RemoveNode(ctx context.Context, p fsm.Proposal, force bool) (fs
 	st := b.store.Status()
 	voters, alive := 0, 0
 	for _, id := range st.Voters {
-		if id == cmd.ID {
+		if id == cmd.ID || b.view().Node(id) == nil { // the second: removed, on its way out of Raft
 			continue
 		}
 		voters++

@@ -239,8 +239,7 @@ func (a *Agent) moveCentral(ctx context.Context, to peer.ID) error {
 	}
 	if to == "" {
 		for _, id := range st.Voters {
-			status, _ := a.seen(id)
-			if id != a.self && status == peer.StatusAlive && a.view().Node(id) != nil && (to == "" || id < to) {
+			if id != a.self && a.reachable(id) && a.view().Node(id) != nil && (to == "" || id < to) {
 				to = id
 			}
 		}

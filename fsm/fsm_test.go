@@ -316,3 +316,13 @@ func TestAuditOnlyOfPeopleAndBounded(t *testing.T) {
 		t.Fatalf("evicted %+v, want the oldest audit row", out)
 	}
 }
+
+func TestStampsDoNotWrap(t *testing.T) {
+	far := time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+	if s := StampOf(far); s < StampOf(time.Now()) {
+		t.Fatalf("the year 9999 is stamped %d, before now", s)
+	}
+	if s := StampOf(time.Date(1, 2, 3, 0, 0, 0, 0, time.UTC)); s > 0 {
+		t.Fatalf("the year 1 is stamped %d, after 1970", s)
+	}
+}

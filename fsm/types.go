@@ -12,10 +12,16 @@ import (
 // epoch, UTC, stamped by a leader. Zero means never.
 type Stamp int64
 
-// StampOf converts; the zero time becomes the zero stamp.
+// StampOf converts; the zero time becomes the zero stamp, and a time that a stamp
+// cannot hold (before 1678 or after 2262) the nearest one that it can.
 func StampOf(t time.Time) Stamp {
-	if t.IsZero() {
+	switch {
+	case t.IsZero():
 		return 0
+	case t.Year() >= 2262:
+		return 1<<63 - 1
+	case t.Year() <= 1678:
+		return -1 << 63
 	}
 	return Stamp(t.UnixNano())
 }

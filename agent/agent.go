@@ -112,7 +112,7 @@ type Addrs struct {
 // an error leaves nothing behind.
 func New(cfg config.Config, o Options) (*Agent, error) {
 	a := &Agent{
-		cfg: cfg, opts: o, nw: o.Network, now: o.Now, log: o.Log, level: o.Level, fsm: nil,
+		cfg: cfg, opts: o, nw: o.Network, now: o.Now, log: o.Log, level: o.Level,
 		registry: prometheus.NewRegistry(), healthChanged: make(chan struct{}, 1),
 		fatal: make(chan error, 1), ready: make(chan struct{}), cached: fsm.New(fsm.Options{}).View(),
 	}

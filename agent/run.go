@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
-
-	"github.com/rs/zerolog"
 
 	"github.com/ushercluster/usher/agent/consensus"
 	"github.com/ushercluster/usher/agent/door"
@@ -200,7 +199,7 @@ func (a *Agent) openDoor() error {
 		Self: a.self, Users: a.users, Local: local,
 		Peers: door.Peers{
 			Listener: a.port.Listen(transport.ProtoSession),
-			Remote:   func(c remoteConn) peer.ID { id, _ := remoteID(c); return id },
+			Remote:   func(c net.Conn) peer.ID { id, _ := remoteID(c); return id },
 			Dial:     a.dialSession,
 		},
 		Directory: a.directory.Load, Settings: a.settings.Load,
@@ -210,7 +209,7 @@ func (a *Agent) openDoor() error {
 			}
 			return nil
 		},
-		Now: a.now, Log: logs.For(a.log, "door"), AccessLog: a.accessLog(), Registerer: a.registry,
+		Now: a.now, Log: logs.For(a.log, "door"), AccessLog: logs.For(a.log, "access"), Registerer: a.registry,
 	})
 	if err != nil {
 		return err
@@ -219,8 +218,6 @@ func (a *Agent) openDoor() error {
 	a.down.push("door", func() error { d.Close(); return nil })
 	return nil
 }
-
-func (a *Agent) accessLog() zerolog.Logger { return logs.For(a.log, "access") }
 
 // watchHealth wakes the load report when an engine's health changes.
 func (a *Agent) watchHealth(ctx context.Context) error {

@@ -17,9 +17,6 @@ import (
 	"github.com/ushercluster/usher/transport"
 )
 
-// remoteConn keeps the signature of the door's callback short.
-type remoteConn = net.Conn
-
 // remoteID says who is at the other end of a connection of the cluster port.
 func remoteID(c net.Conn) (peer.ID, bool) {
 	id, ok := transport.PeerOf(c)

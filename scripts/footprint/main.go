@@ -1,4 +1,4 @@
-// Footprint measures what one idle agent costs a machine: its memory and processor
+// Command footprint measures what one idle agent costs a machine: its memory and processor
 // time, the size of its binary, and how long a restarted node takes until it knows
 // a leader. It fails when a goal is missed.
 //

@@ -134,14 +134,16 @@ func TestPoolDropsInsteadOfWaiting(t *testing.T) {
 	onBench(t, func(t *testing.T, b *bench) {
 		b.net.Cut(b.a, b.b)
 		began := time.Now()
+		b.send(t, "x")
+		synctest.Wait() // the sender hangs in its dial
 		for range 3 * queueLength {
 			b.send(t, "x")
 		}
 		if time.Since(began) != 0 {
 			t.Errorf("sending took %v", time.Since(began))
 		}
-		if got := b.dropped(t, droppedQueue); got < queueLength {
-			t.Errorf("%d dropped for a full queue", got)
+		if got, want := b.dropped(t, droppedQueue), 2*queueLength; got != want {
+			t.Errorf("%d dropped for a full queue, want %d", got, want)
 		}
 		time.Sleep(packetDial + time.Millisecond)
 		if got := b.dropped(t, droppedDial); got == 0 || b.dials.Load() != 1 {

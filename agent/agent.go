@@ -201,7 +201,7 @@ func (a *Agent) nextBoot() error {
 func (a *Agent) cachePath() string { return filepath.Join(a.cfg.DataDir, cacheFileName) }
 
 func (a *Agent) openPort(ctx context.Context) error {
-	a.creds = transport.NewCredentials(func(id peer.ID) bool { return a.view().Removed(id) }, a.now)
+	a.creds = transport.NewCredentials(a.removed, a.now)
 	if err := a.creds.Set(a.node.TLSCertificate(), a.node.Roots); err != nil {
 		return permanent(err)
 	}

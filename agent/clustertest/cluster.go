@@ -227,9 +227,15 @@ func (n *Node) Crash() {
 
 // Ended waits for an agent that ends by itself and returns why.
 func (n *Node) Ended() error {
-	err := <-n.done
-	n.Agent = nil
-	return err
+	n.c.T.Helper()
+	select {
+	case err := <-n.done:
+		n.Agent = nil
+		return err
+	case <-time.After(time.Minute):
+		n.c.T.Fatalf("%s has not ended by itself", n.Name)
+		return nil
+	}
 }
 
 // API is a client of the node's socket.

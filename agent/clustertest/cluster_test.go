@@ -260,6 +260,31 @@ func TestJoinAndLeaveOfAFourthAndFifthNode(t *testing.T) {
 	})
 }
 
+// A node that was off, or cut off, while it was removed learns it all the same.
+func TestRemovedWhileAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(t, 3)
+		off, cut := c.Add(), c.Add()
+		c.JoinNode(off)
+		c.JoinNode(cut)
+		c.WaitSame()
+		off.Stop()
+		c.Net.Isolate(cut.Host)
+		for _, n := range []*Node{off, cut} {
+			if err := c.Node(1).API().RemoveNode(t.Context(), n.Name, true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.Net.HealHost(cut.Host)
+		off.Start()
+		for _, n := range []*Node{off, cut} {
+			if err := n.Ended(); !errors.Is(err, agent.ErrRemoved) || !errors.Is(err, agent.ErrPermanent) {
+				t.Errorf("%s ended with %v", n.Name, err)
+			}
+		}
+	})
+}
+
 func TestAddressesMayChangeAndBeSwapped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, 3)

@@ -51,6 +51,10 @@ func newCluster(t *testing.T, uuid, name string) *cluster {
 	}
 }
 
+func (c *cluster) keeper() Doorkeeper { return Doorkeeper{Admit: c.admit, Removed: nobody} }
+
+func nobody(peer.ID) bool { return false }
+
 func (c *cluster) admit(_ context.Context, r JoinRequest, _ net.Addr) (JoinAnswer, *JoinError) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -95,7 +99,7 @@ func (c *cluster) serve(ctx context.Context, h *memnet.Host, wg *sync.WaitGroup)
 	}
 	ln := tls.NewListener(raw, port(c.node.Chain, c.node, string(transport.ProtoJoin)))
 	wg.Go(func() {
-		if err := ServeJoins(ctx, ln, c.admit, zerolog.Nop()); err != nil {
+		if err := ServeJoins(ctx, ln, c.keeper(), zerolog.Nop()); err != nil {
 			c.t.Errorf("serve joins: %v", err)
 		}
 	})

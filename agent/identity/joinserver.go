@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/ushercluster/usher/agent/logs"
+	"github.com/ushercluster/usher/agent/peer"
 )
 
 const (
@@ -27,12 +28,18 @@ const (
 // after 20 seconds. It is called from up to 16 goroutines at once.
 type Admit func(ctx context.Context, r JoinRequest, remote net.Addr) (JoinAnswer, *JoinError)
 
-// ServeJoins answers joins on ln, whose connections speak TLS with the cluster
+// Doorkeeper decides what ServeJoins answers. Both are required.
+type Doorkeeper struct {
+	Admit   Admit
+	Removed func(id peer.ID) bool // as far as this server knows; safe for concurrent use
+}
+
+// ServeJoins answers joins, and questions of standing (see AskStanding), on ln, whose connections speak TLS with the cluster
 // port's certificate, until ctx ends; then it closes ln, ends what is in hand, waits
 // for that and returns nil. It returns an error if ln fails before. Whoever sends
 // no request gets nothing back.
-func ServeJoins(ctx context.Context, ln net.Listener, admit Admit, log zerolog.Logger) error {
-	s := joinServer{admit: admit, log: log}
+func ServeJoins(ctx context.Context, ln net.Listener, keeper Doorkeeper, log zerolog.Logger) error {
+	s := joinServer{keeper: keeper, log: log}
 	defer s.work.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // before waiting for what is in hand
@@ -79,9 +86,9 @@ func closeWith(ctx context.Context, c io.Closer) (release func()) {
 }
 
 type joinServer struct {
-	admit Admit
-	log   zerolog.Logger
-	work  sync.WaitGroup
+	keeper Doorkeeper
+	log    zerolog.Logger
+	work   sync.WaitGroup
 }
 
 // serve answers one connection.
@@ -90,12 +97,17 @@ func (s *joinServer) serve(ctx context.Context, conn net.Conn) {
 	defer closeWith(ctx, conn)()
 	log := s.log.With().Stringer(logs.Addr, addrOf(conn)).Logger()
 
-	var r JoinRequest
+	var o opening
 	_ = conn.SetDeadline(time.Now().Add(joinReadTimeout))
-	if err := readFrame(conn, &r); err != nil {
+	if err := readFrame(conn, &o); err != nil {
 		log.Debug().Err(err).Msg("no join request came")
 		return
 	}
+	if o.Standing.Valid() {
+		s.answer(conn, standingReply{Removed: s.keeper.Removed(o.Standing)}, log)
+		return
+	}
+	r := o.JoinRequest
 	if bad := r.check(); bad != nil {
 		// Anybody can cause this, and nothing in r is fit for a log.
 		log.Debug().Str(logs.Status, string(bad.Code)).Err(bad).Msg("join request is malformed")
@@ -116,7 +128,7 @@ func (s *joinServer) serve(ctx context.Context, conn net.Conn) {
 func (s *joinServer) decide(ctx context.Context, r JoinRequest, remote net.Addr) joinReply {
 	ctx, cancel := context.WithTimeout(ctx, joinAnswerTimeout)
 	defer cancel()
-	answer, refused := s.admit(ctx, r, remote)
+	answer, refused := s.keeper.Admit(ctx, r, remote)
 	if refused != nil {
 		return joinReply{Error: refused}
 	}
@@ -126,7 +138,7 @@ func (s *joinServer) decide(ctx context.Context, r JoinRequest, remote net.Addr)
 
 // answer sends a reply. One that is lost costs nothing: the joiner asks again with
 // the same key and gets the same.
-func (s *joinServer) answer(conn net.Conn, reply joinReply, log zerolog.Logger) {
+func (s *joinServer) answer(conn net.Conn, reply any, log zerolog.Logger) {
 	_ = conn.SetDeadline(time.Now().Add(joinWriteTimeout))
 	if err := writeFrame(conn, reply); err != nil {
 		log.Warn().Err(err).Msg("join answer was not sent")

@@ -104,7 +104,7 @@ func (l *lab) serveWith(ctx context.Context, admit Admit) (net.Listener, <-chan 
 	}
 	done := make(chan error, 1)
 	l.wg.Go(func() {
-		done <- ServeJoins(ctx, tls.NewListener(raw, port(c.node.Chain, c.node, string(transport.ProtoJoin))), admit, zerolog.Nop())
+		done <- ServeJoins(ctx, tls.NewListener(raw, port(c.node.Chain, c.node, string(transport.ProtoJoin))), Doorkeeper{Admit: admit, Removed: nobody}, zerolog.Nop())
 	})
 	return raw, done
 }
@@ -225,7 +225,7 @@ func TestServerLogs(t *testing.T) {
 		c.refuse = []*JoinError{{Code: JoinExpired, Message: "expired"}}
 		r := goldenRequest(t)
 		r.Time = time.Now()
-		s := joinServer{admit: c.admit, log: zerolog.New(&out)}
+		s := joinServer{keeper: c.keeper(), log: zerolog.New(&out)}
 		ask := func(r JoinRequest) {
 			here, there := net.Pipe()
 			l.wg.Go(func() { s.serve(l.ctx, there) })

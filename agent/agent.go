@@ -88,7 +88,7 @@ type Agent struct {
 	directory     atomic.Pointer[door.Directory]
 	settings      atomic.Pointer[door.Settings]
 	keys          atomic.Pointer[[]door.Key]
-	keysAt        uint64 // revision of keys; keepDirectory's own
+	refreshed     refreshed // keepDirectory's own
 	lastLoad      atomic.Pointer[peer.Load]
 	healthChanged chan struct{}
 	unreached     sync.Map // peer.ID -> time.Time of the last dial that failed

@@ -10,12 +10,24 @@ import (
 	"github.com/ushercluster/usher/fsm"
 )
 
+// refreshed are the rows that the door's settings and keys were last made from. Rows
+// of the state never change, a new one takes their place: the same pointers are the
+// same content.
+type refreshed struct {
+	settings   []*fsm.Setting
+	applied    bool // settings were applied at all
+	cookieKeys []*fsm.Secret
+	dataKeys   []*fsm.DataKey
+}
+
 // refreshKeys opens the cookie keys of the state, the newest first.
 func (a *Agent) refreshKeys(v fsm.View) {
-	rows := v.Secrets(secretCookieKey)
-	if a.keysAt == v.Revision() && a.keys.Load() != nil {
+	rows, dataKeys := v.Secrets(secretCookieKey), v.DataKeys()
+	last := &a.refreshed
+	if a.keys.Load() != nil && slices.Equal(rows, last.cookieKeys) && slices.Equal(dataKeys, last.dataKeys) {
 		return
 	}
+	last.cookieKeys, last.dataKeys = rows, dataKeys
 	var ring []door.Key
 	for _, row := range rows {
 		id, err := strconv.ParseUint(strings.TrimPrefix(row.Name, secretCookieKey), 10, 64)
@@ -30,6 +42,5 @@ func (a *Agent) refreshKeys(v fsm.View) {
 		ring = append(ring, door.Key{ID: id, Key: [32]byte(plain)})
 	}
 	slices.SortFunc(ring, func(x, y door.Key) int { return cmp.Compare(y.ID, x.ID) })
-	a.keysAt = v.Revision()
 	a.keys.Store(&ring)
 }

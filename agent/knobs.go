@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/ushercluster/usher/agent/door"
@@ -105,6 +106,11 @@ func validateSetting(key, value string) error {
 // applySettings makes the present settings felt: in the door at its next request,
 // in the engines' probes, in the log.
 func (a *Agent) applySettings(v fsm.View) {
+	rows := v.SettingRows()
+	if a.refreshed.applied && slices.Equal(rows, a.refreshed.settings) {
+		return
+	}
+	a.refreshed.settings, a.refreshed.applied = rows, true
 	if s, err := doorSettings(v); err != nil {
 		a.log.Error().Err(err).Msg("settings cannot be used; the former ones stay in force")
 	} else {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bufio"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -116,6 +117,9 @@ func TestBadAnswers(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake(t)
 				defer f.raw(func(c net.Conn) {
+					if _, err := http.ReadRequest(bufio.NewReader(c)); err != nil {
+						t.Errorf("the probe's request: %v", err)
+					}
 					_, _ = io.WriteString(c, tc.sends)
 					if tc.open {
 						_, _ = io.Copy(io.Discard, c)

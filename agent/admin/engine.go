@@ -64,6 +64,9 @@ func showEngine(c *call) (Engine, error) {
 // sorted by name. Of our own node we know them first hand.
 func enginesOf(s snapshot, n *fsm.Node) []Engine {
 	load := s.peers[n.ID].Load
+	if status := s.peers[n.ID].Status; status == peer.StatusFailed || status == peer.StatusLeft {
+		load = peer.Load{} // what it reported is gone with it
+	}
 	byName := map[string]*Engine{}
 	get := func(name string) *Engine {
 		e := byName[name]

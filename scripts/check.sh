@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks of everything that is not Go: shell scripts, the systemd unit, the
-# Vagrantfile, and with "full" a cluster that is made by the scripts. What needs a tool
-# or rights that are not there is skipped aloud.
+# Vagrantfile, and with "full" clusters of real processes: one made by the scripts, one
+# whose addresses change. What needs a tool or rights that are not there is skipped aloud.
 #
 #   ./scripts/check.sh          all but the cluster
 #   ./scripts/check.sh full     all
@@ -54,7 +54,14 @@ main() {
   check_shell
   check_vagrantfile
   check_unit
-  if [ "${1:-}" = full ]; then ./scripts/netns.sh; fi
+  if [ "${1:-}" = full ]; then
+    ./scripts/netns.sh
+    if [ "$(uname -s)" = Linux ]; then
+      ./scripts/addresses-test.sh
+    else
+      skip "addresses-test.sh needs Linux"
+    fi
+  fi
 }
 
 main "$@"

@@ -45,8 +45,8 @@ func newJoiner(m *Membership) *joiner {
 }
 
 // run tries at once, every 15 s, and within a second when there are contacts that
-// no round has tried: an agent that starts without a node table learns it from
-// Raft a moment later.
+// no round has tried (an agent that starts without a node table learns it from Raft a
+// moment later) or while no other member is known.
 func (j *joiner) run(ctx context.Context) {
 	tick := time.NewTicker(newsEvery)
 	defer tick.Stop()
@@ -57,10 +57,17 @@ func (j *joiner) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if rest -= newsEvery; rest <= 0 || j.news(tried) {
+		if rest -= newsEvery; rest <= 0 || j.lonely() || j.news(tried) {
 			tried, rest = j.round(ctx), joinEvery
 		}
 	}
+}
+
+// lonely reports whether the last round found nobody.
+func (j *joiner) lonely() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.alone
 }
 
 // news reports whether there is a contact that is not among those tried, sorted.

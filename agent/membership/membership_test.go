@@ -129,6 +129,25 @@ func TestContactByName(t *testing.T) {
 	})
 }
 
+// Machines that start together meet as soon as the one that all were told of is there.
+func TestContactThatComesLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		defer c.stop()
+		for range 3 {
+			c.add()
+		}
+		for _, nd := range c.nodes {
+			nd.contacts = []string{c.nodes[2].advertise}
+		}
+		c.nodes[0].start()
+		c.nodes[1].start()
+		time.Sleep(3 * time.Second)
+		c.nodes[2].start()
+		c.settle(2 * newsEvery)
+	})
+}
+
 func TestLifetime(t *testing.T) {
 	bubble(t, 1, func(t *testing.T, c *cluster) {
 		m := c.nodes[0].m

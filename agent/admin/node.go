@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/ushercluster/usher/agent/peer"
 	"github.com/ushercluster/usher/fsm"
@@ -113,6 +114,9 @@ func (c *call) changeNode(id peer.ID, cmd fsm.Command) (Node, error) {
 	return nodeOf(c.snapshot(c.view), n), nil
 }
 
+// maxDrain is the furthest deadline of a drain.
+const maxDrain = 30 * 24 * time.Hour
+
 func drainNode(c *call, in StateChange) (Node, error)    { return c.setNodeState(peer.StateDraining, in) }
 func activateNode(c *call, in StateChange) (Node, error) { return c.setNodeState(peer.StateActive, in) }
 func standbyNode(c *call, in StateChange) (Node, error)  { return c.setNodeState(peer.StateStandby, in) }
@@ -126,6 +130,8 @@ func (c *call) setNodeState(to peer.State, in StateChange) (Node, error) {
 	switch {
 	case in.Deadline < 0, in.Deadline != 0 && to != peer.StateDraining:
 		return Node{}, invalid("a deadline is for a drain, and lies ahead", "leave deadline out, or give a duration such as 30m")
+	case in.Deadline > Duration(maxDrain):
+		return Node{}, invalid("the deadline is more than 30 days away", "for longer, put the node on standby")
 	case in.Deadline > 0:
 		cmd.Until = fsm.StampOf(c.now().Add(in.Deadline.D()))
 	}

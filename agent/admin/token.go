@@ -12,8 +12,10 @@ import (
 )
 
 const (
-	defaultUses    = 1
-	defaultJoinTTL = time.Hour
+	defaultUses    = 10 // of a token that replaces a node: 1
+	defaultJoinTTL = 24 * time.Hour
+	maxJoinTTL     = 365 * 24 * time.Hour
+	maxTokenTTL    = 10 * 365 * 24 * time.Hour
 	maxContacts    = 16
 )
 
@@ -36,6 +38,9 @@ func createToken(c *call, in TokenSpec) (NewToken, error) {
 	}
 	if in.TTL < 0 {
 		return NewToken{}, invalid("ttl lies in the past", "leave it out for a token that never expires")
+	}
+	if in.TTL > Duration(maxTokenTTL) {
+		return NewToken{}, invalid("ttl is longer than ten years", "leave it out for a token that never expires")
 	}
 	hash := tok.Hash()
 	cmd := &fsm.CreateToken{ID: tok.ID(), Name: in.Name, Hash: hash[:], Role: fsm.Role(in.Role)}
@@ -96,9 +101,15 @@ func createJoinToken(c *call, in JoinTokenSpec) (NewJoinToken, error) {
 	}
 	if in.Uses == 0 {
 		in.Uses = defaultUses
+		if in.Replace != "" {
+			in.Uses = 1
+		}
 	}
 	if in.TTL == 0 {
 		in.TTL = Duration(defaultJoinTTL)
+	}
+	if in.TTL > Duration(maxJoinTTL) {
+		return NewJoinToken{}, invalid("ttl is longer than a year", "a join token lets machines in: give it the hours that it is needed for")
 	}
 	hash := tok.Hash()
 	res, err := c.propose(&fsm.CreateJoinToken{

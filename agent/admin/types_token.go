@@ -27,8 +27,8 @@ type JoinToken struct {
 
 // JoinTokenSpec is the body of POST /v1/join-tokens.
 type JoinTokenSpec struct {
-	Uses    int      `json:"uses,omitempty"` // default 1
-	TTL     Duration `json:"ttl,omitzero"`   // default 1h
+	Uses    int      `json:"uses,omitempty"` // default 10, for replace 1
+	TTL     Duration `json:"ttl,omitzero"`   // default 24h, at most a year
 	Replace string   `json:"replace,omitempty"`
 }
 

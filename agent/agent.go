@@ -121,7 +121,7 @@ func New(cfg config.Config, o Options) (*Agent, error) {
 		a.openIdentity, a.openState, a.openPort, a.openListeners, a.openBeside,
 	} {
 		if err := open(context.Background()); err != nil {
-			return nil, errors.Join(err, a.down.unwind())
+			return nil, errors.Join(err, a.down.unwind(nil))
 		}
 	}
 	return a, nil
@@ -169,7 +169,7 @@ func (a *Agent) openIdentity(context.Context) error {
 // openState opens the stores, the cached state and counts this start.
 func (a *Agent) openState(context.Context) error {
 	log := logs.For(a.log, "raft")
-	stores, err := consensus.OpenStores(filepath.Join(a.cfg.DataDir, raftDirName), log)
+	stores, err := openStores(a.cfg.DataDir, log)
 	if err != nil {
 		return err
 	}
@@ -311,7 +311,7 @@ func (a *Agent) Status() consensus.Status {
 func (a *Agent) View() fsm.View { return a.view() }
 
 // Close gives back what New opened. It is needed only when Run is not called.
-func (a *Agent) Close() error { return a.down.unwind() }
+func (a *Agent) Close() error { return a.down.unwind(nil) }
 
 func (a *Agent) die(err error) {
 	select {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -22,6 +23,8 @@ const (
 	archiveDir   = "archive"
 	archiveBytes = 16 << 20
 	archiveKeep  = 8 // files, the present one included
+	archiveLook  = 64 << 10
+	archiveTail  = 4 << 20 // of the end of a file is looked at; a row is far smaller
 )
 
 // archive writes evicted rows behind the state's back: the FSM must not wait for it.
@@ -48,16 +51,21 @@ func openArchive(dataDir string) (*archive, error) {
 	}
 	a := &archive{path: filepath.Join(dir, "evicted.jsonl"), wake: make(chan struct{}, 1)}
 	var err error
-	if a.last, err = lastArchived(a.path); err != nil {
+	if a.last, err = mendArchive(a.path); err == nil && a.last == 0 {
+		a.last, err = mendArchive(a.rotated(1)) // the present file was just begun
+	}
+	if err != nil {
 		return nil, fmt.Errorf("open archive: %w", err)
 	}
 	return a, nil
 }
 
-// lastArchived is the revision in the last whole line. After a restart Raft replays
-// its log, and what was archived then must not be archived again.
-func lastArchived(path string) (uint64, error) {
-	f, err := os.Open(path)
+// mendArchive returns the revision in the last whole row of a file, and cuts off what
+// follows the last whole line: the next row must not be glued to half of one. After a
+// restart Raft replays its log, and what was archived then must not be archived again.
+// It reads no more than archiveTail from the end; 0 if there is no row in that.
+func mendArchive(path string) (uint64, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
@@ -65,16 +73,55 @@ func lastArchived(path string) (uint64, error) {
 		return 0, err
 	}
 	defer f.Close()
-	var last line
-	in := bufio.NewScanner(f)
-	in.Buffer(nil, 1<<20)
-	for in.Scan() {
-		var l line
-		if json.Unmarshal(bytes.TrimSpace(in.Bytes()), &l) == nil {
-			last = l
-		}
+	st, err := f.Stat()
+	if err != nil {
+		return 0, err
 	}
-	return last.Evicted, in.Err()
+	last, torn, err := lastArchived(f, st.Size())
+	if err == nil && torn >= 0 {
+		err = f.Truncate(torn)
+	}
+	return last, err
+}
+
+// lastArchived reads the end of a file: the revision of the last row, and where a torn
+// line begins, or -1 when the file ends well. It looks at more and more until it finds
+// a row.
+func lastArchived(f io.ReaderAt, size int64) (last uint64, torn int64, err error) {
+	for n := int64(archiveLook); ; n *= 4 {
+		n = min(n, size, archiveTail)
+		b := make([]byte, n)
+		if _, err := f.ReadAt(b, size-n); err != nil && !errors.Is(err, io.EOF) {
+			return 0, -1, err
+		}
+		last, whole, found := lastRow(b, n == size)
+		if !found && n < min(size, archiveTail) {
+			continue
+		}
+		torn = size - n + int64(whole)
+		if torn == size || whole == 0 && n < size { // a line of 4 MiB is not ours to cut
+			torn = -1
+		}
+		return last, torn, nil
+	}
+}
+
+// lastRow finds the last row in the end of a file, and how many bytes are in whole
+// lines. If the file does not begin with b, the first line may be half of one.
+func lastRow(b []byte, fromStart bool) (last uint64, whole int, found bool) {
+	whole = bytes.LastIndexByte(b, '\n') + 1
+	for rest := b[:whole]; len(rest) > 0; {
+		at := bytes.LastIndexByte(rest[:len(rest)-1], '\n') + 1
+		if at == 0 && !fromStart {
+			return 0, whole, false
+		}
+		var l line
+		if json.Unmarshal(rest[at:], &l) == nil && l.Evicted > 0 {
+			return l.Evicted, whole, true
+		}
+		rest = rest[:at]
+	}
+	return 0, whole, false
 }
 
 // add queues rows. It does not block.
@@ -137,11 +184,12 @@ func (a *archive) write(rows []fsm.Evicted) error {
 }
 
 func (a *archive) rotate() error {
-	name := func(i int) string { return fmt.Sprintf("%s.%d", a.path, i) }
 	for i := archiveKeep - 1; i > 1; i-- {
-		if err := os.Rename(name(i-1), name(i)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Rename(a.rotated(i-1), a.rotated(i)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	return os.Rename(a.path, name(1))
+	return os.Rename(a.path, a.rotated(1))
 }
+
+func (a *archive) rotated(i int) string { return fmt.Sprintf("%s.%d", a.path, i) }

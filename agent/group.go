@@ -50,11 +50,12 @@ type step struct {
 
 func (s *stack) push(name string, f func() error) { s.steps = append(s.steps, step{name, f}) }
 
-// unwind runs the steps in reverse. Every step runs, whatever the others say.
-func (s *stack) unwind() error {
+// unwind runs the steps in reverse. Every step runs, whatever the others say. A step
+// that only says cause again, why all is torn down, adds nothing to it.
+func (s *stack) unwind(cause error) error {
 	var errs []error
 	for i := len(s.steps) - 1; i >= 0; i-- {
-		if err := s.steps[i].f(); err != nil {
+		if err := s.steps[i].f(); err != nil && (cause == nil || !errors.Is(err, cause)) {
 			errs = append(errs, fmt.Errorf("close %s: %w", s.steps[i].name, err))
 		}
 	}

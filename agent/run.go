@@ -26,7 +26,7 @@ var ErrRemoved = permanent(errors.New("this node was removed from the cluster"))
 // are given back, the central role is moved, the others are told, all is closed.
 // Each step is bounded.
 func (a *Agent) Run(ctx context.Context) (err error) {
-	defer func() { err = errors.Join(err, a.down.unwind()) }()
+	defer func() { err = errors.Join(err, a.down.unwind(err)) }()
 	a.started = a.now()
 	port := newGroup(context.WithoutCancel(ctx)) // lives until the very end
 	a.down.push("cluster port's connections", port.stop)

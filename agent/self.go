@@ -51,7 +51,7 @@ func (a *Agent) reportSelf(ctx context.Context) error {
 		case fsm.IsCode(err, fsm.CodeRemoved):
 			return ErrRemoved
 		case fsm.IsCode(err, fsm.CodeConflict):
-			return errors.Join(err, errors.New("start the agent again: it will set the old state aside and follow the cluster anew"))
+			return fmt.Errorf("%w: %w", ErrRolledBack, err)
 		case ctx.Err() != nil:
 			return nil
 		}

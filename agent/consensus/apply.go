@@ -129,35 +129,25 @@ func (s *Store) gaveUp(ctx context.Context, sent bool, last error) error {
 }
 
 // Propose proposes a command here, and only here: it fails with ErrNotLeader (as a
-// NotSentError) when this node does not lead.
+// NotSentError) when this node does not lead. It returns when ctx ends, with
+// ErrUnknown: the command may still be applied.
 func (s *Store) Propose(ctx context.Context, p fsm.Proposal) (fsm.Result, error) {
-	s.flying.Add(1)
-	defer s.flying.Add(-1)
-	if s.raft.State() != raft.Leader {
-		return fsm.Result{}, &NotSentError{ErrNotLeader}
-	}
-	if s.holds.Load() > 0 {
-		return fsm.Result{}, &NotSentError{errMoving}
-	}
-	cmd, err := fsm.Encode(p.Command)
+	entry, err := s.entryOf(p)
 	if err != nil {
 		return fsm.Result{}, err
 	}
-	entry, err := fsm.EncodeEntry(fsm.Entry{
-		Now:   fsm.StampOf(s.cfg.Now()),
-		Items: []fsm.Item{{ID: p.ID, Known: p.Known, Actor: p.Actor, Command: cmd}},
-	})
-	if err != nil {
-		return fsm.Result{}, err
+	if err := s.enter(); err != nil {
+		return fsm.Result{}, &NotSentError{err}
 	}
 	began := time.Now()
-	f := s.raft.Apply(entry, untilDeadline(ctx))
-	if err := f.Error(); err != nil {
+	var f raft.ApplyFuture
+	err = s.await(ctx, func() raft.Future {
+		f = s.raft.Apply(entry, untilDeadline(ctx))
+		return f
+	})
+	if err != nil {
 		s.stats.proposals.WithLabelValues("failed").Inc()
-		if errors.Is(err, raft.ErrNotLeader) || errors.Is(err, raft.ErrEnqueueTimeout) {
-			return fsm.Result{}, &NotSentError{err}
-		}
-		return fsm.Result{}, fmt.Errorf("propose: %w", err)
+		return fsm.Result{}, proposeError(err)
 	}
 	s.stats.applySeconds.Observe(time.Since(began).Seconds())
 	switch out := f.Response().(type) {
@@ -169,6 +159,50 @@ func (s *Store) Propose(ctx context.Context, p fsm.Proposal) (fsm.Result, error)
 	default:
 		return fsm.Result{}, fmt.Errorf("apply: unexpected answer %T", out)
 	}
+}
+
+// proposeError says of a proposal that failed what is known of it.
+func proposeError(err error) error {
+	var left *leftError
+	switch {
+	case isNotLeader(err), errors.Is(err, raft.ErrEnqueueTimeout):
+		return &NotSentError{err}
+	case errors.As(err, &left):
+		return fmt.Errorf("propose: %w: %w", ErrUnknown, err)
+	}
+	return fmt.Errorf("propose: %w", err)
+}
+
+func isNotLeader(err error) bool { return errors.Is(err, raft.ErrNotLeader) }
+
+func (s *Store) entryOf(p fsm.Proposal) ([]byte, error) {
+	cmd, err := fsm.Encode(p.Command)
+	if err != nil {
+		return nil, err
+	}
+	return fsm.EncodeEntry(fsm.Entry{
+		Now:   fsm.StampOf(s.cfg.Now()),
+		Items: []fsm.Item{{ID: p.ID, Known: p.Known, Actor: p.Actor, Command: cmd}},
+	})
+}
+
+// enter begins a call that adds an entry to the log. A planned move looks at the
+// count after it has begun to hold, so the call is counted before holds is looked at.
+func (s *Store) enter() error {
+	if !s.calls.begin() {
+		return ErrClosed
+	}
+	var err error
+	switch {
+	case s.raft.State() != raft.Leader:
+		err = ErrNotLeader
+	case s.holds.Load() > 0:
+		err = errMoving
+	default:
+		return nil
+	}
+	s.calls.end()
+	return err
 }
 
 func untilDeadline(ctx context.Context) time.Duration {
@@ -218,17 +252,13 @@ func (s *Store) readFrom(ctx context.Context, leader peer.ID) (fsm.View, error) 
 }
 
 // ReadHere is a linearizable read at the leader; ErrNotLeader elsewhere. A barrier
-// is committed and applied, so everything acknowledged before is in the view.
+// is committed and applied, so everything acknowledged before is in the view. It
+// returns when ctx ends.
 func (s *Store) ReadHere(ctx context.Context) (fsm.View, error) {
-	s.flying.Add(1)
-	defer s.flying.Add(-1)
-	if s.raft.State() != raft.Leader {
-		return fsm.View{}, ErrNotLeader
+	if err := s.enter(); err != nil { // a barrier is an entry too
+		return fsm.View{}, err
 	}
-	if s.holds.Load() > 0 { // a barrier is an entry too
-		return fsm.View{}, errMoving
-	}
-	if err := s.raft.Barrier(untilDeadline(ctx)).Error(); err != nil {
+	if err := s.await(ctx, func() raft.Future { return s.raft.Barrier(untilDeadline(ctx)) }); err != nil {
 		return fsm.View{}, fmt.Errorf("barrier: %w", err)
 	}
 	return s.cfg.FSM.View(), nil

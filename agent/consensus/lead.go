@@ -92,7 +92,11 @@ func (s *Store) serveTerm(ctx, term context.Context, number uint64, fn func(cont
 	tctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(term, cancel)()
-	if err := s.raft.Barrier(barrierTimeout).Error(); err != nil {
+	if !s.calls.begin() {
+		pause(tctx, retryFirst)
+		return
+	}
+	if err := s.await(tctx, func() raft.Future { return s.raft.Barrier(barrierTimeout) }); err != nil {
 		if tctx.Err() == nil && !errors.Is(err, raft.ErrLeadershipLost) && !errors.Is(err, raft.ErrNotLeader) {
 			s.log.Warn().Err(err).Msg("barrier at the beginning of a term failed")
 		}

@@ -13,32 +13,30 @@ import (
 
 // AddVoter makes a server a voter. Only the leader can.
 func (s *Store) AddVoter(ctx context.Context, id peer.ID) error {
-	return s.change("add voter", s.raft.AddVoter(raft.ServerID(id), raft.ServerAddress(id), 0, untilDeadline(ctx)))
+	return s.change(ctx, "add voter", func(t time.Duration) raft.IndexFuture {
+		return s.raft.AddVoter(raft.ServerID(id), raft.ServerAddress(id), 0, t)
+	})
 }
 
 // AddNonvoter lets a server follow the log without a vote. Only the leader can.
 func (s *Store) AddNonvoter(ctx context.Context, id peer.ID) error {
-	return s.change("add non-voter", s.raft.AddNonvoter(raft.ServerID(id), raft.ServerAddress(id), 0, untilDeadline(ctx)))
+	return s.change(ctx, "add non-voter", func(t time.Duration) raft.IndexFuture {
+		return s.raft.AddNonvoter(raft.ServerID(id), raft.ServerAddress(id), 0, t)
+	})
 }
 
 // Demote takes a server's vote. Only the leader can.
 func (s *Store) Demote(ctx context.Context, id peer.ID) error {
-	return s.change("demote voter", s.raft.DemoteVoter(raft.ServerID(id), 0, untilDeadline(ctx)))
+	return s.change(ctx, "demote voter", func(t time.Duration) raft.IndexFuture {
+		return s.raft.DemoteVoter(raft.ServerID(id), 0, t)
+	})
 }
 
 // Remove takes a server out of Raft's configuration. Only the leader can.
 func (s *Store) Remove(ctx context.Context, id peer.ID) error {
-	return s.change("remove server", s.raft.RemoveServer(raft.ServerID(id), 0, untilDeadline(ctx)))
-}
-
-func (s *Store) change(what string, f raft.IndexFuture) error {
-	if err := f.Error(); err != nil {
-		if errors.Is(err, raft.ErrNotLeader) {
-			return ErrNotLeader
-		}
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	return nil
+	return s.change(ctx, "remove server", func(t time.Duration) raft.IndexFuture {
+		return s.raft.RemoveServer(raft.ServerID(id), 0, t)
+	})
 }
 
 // Handover is a planned move of leadership. It holds new proposals back, lets ask
@@ -56,7 +54,7 @@ func (s *Store) Handover(ctx context.Context, ask func(ctx context.Context, term
 	defer s.holds.Add(-1)
 	actx, cancel := context.WithTimeout(ctx, handoverTimeout)
 	defer cancel()
-	for s.flying.Load() > 0 { // else the log would grow under the chosen one's feet
+	for s.calls.count() > 0 { // else the log would grow under the chosen one's feet
 		if !pause(actx, time.Millisecond) {
 			return fmt.Errorf("move central role: entries are still under way: %w", actx.Err())
 		}

@@ -60,7 +60,7 @@ type Store struct {
 
 	term   terms
 	holds  atomic.Int64 // planned moves that hold proposals back
-	flying atomic.Int64 // proposals and barriers under way
+	calls  calls        // to Raft that are under way
 	stop   chan struct{}
 	wg     sync.WaitGroup
 	closed sync.Once
@@ -78,7 +78,7 @@ func Open(cfg Config) (*Store, error) {
 	cfg.Fatal = once(cfg.Fatal)
 	s := &Store{cfg: cfg, log: cfg.Log, stop: make(chan struct{}), cached: readCache(cfg.Cache, cfg.Log)}
 	s.term.init()
-	hl := logs.HCLog(cfg.Log)
+	hl := logs.HCLog(cfg.Log, raft.ErrTransportShutdown, raft.ErrRaftShutdown)
 	s.trans = newWrapper(stream{cfg.Listener, cfg.Dial}, hl, s.stop)
 	notify := make(chan bool, 16)
 	rc := raft.DefaultConfig()
@@ -88,7 +88,7 @@ func Open(cfg Config) (*Store, error) {
 	rc.NoLegacyTelemetry = true
 	rc.Logger = hl
 	rc.ShutdownOnRemove = false // the agent decides what a removed node does
-	guard := &watchdog{LogStore: cfg.Stores.Logs, log: cfg.Log, fatal: cfg.Fatal}
+	guard := &watchdog{LogStore: cfg.Stores.Logs, marker: cfg.Stores.marker, log: cfg.Log, fatal: cfg.Fatal}
 	term := &stable{StableStore: cfg.Stores.Stable, fatal: cfg.Fatal}
 	r, err := raft.NewRaft(rc, fsm.Raft{FSM: cfg.FSM}, guard, term, cfg.Stores.Snapshots, s.trans)
 	if err != nil {
@@ -99,6 +99,7 @@ func Open(cfg Config) (*Store, error) {
 	s.raft = r
 	s.stats = newStats(cfg.Registerer, s)
 	s.wg.Go(func() { s.watchLeadership(notify) })
+	s.wg.Go(s.keepMark)
 	if cfg.Cache != "" {
 		s.wg.Go(s.keepCache)
 	}
@@ -123,9 +124,13 @@ func (s *Store) standAlone() {
 func (s *Store) Close() error {
 	var err error
 	s.closed.Do(func() {
+		s.endCalls()
 		err = s.raft.Shutdown().Error()
 		close(s.stop)
 		s.wg.Wait()
+		if merr := s.cfg.Stores.marker.note(); merr != nil {
+			s.log.Warn().Err(merr).Msg("the end of the log is not recorded")
+		}
 		err = errors.Join(err, s.trans.Close())
 		<-s.trans.done
 		s.stats.close()

@@ -10,9 +10,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	boltdb "github.com/hashicorp/raft-boltdb/v2"
-	wal "github.com/hashicorp/raft-wal"
 	"github.com/rs/zerolog"
-	"go.etcd.io/bbolt"
 
 	"github.com/ushercluster/usher/agent/logs"
 	"github.com/ushercluster/usher/fsm"
@@ -24,6 +22,8 @@ type Stores struct {
 	Stable    raft.StableStore
 	Snapshots raft.SnapshotStore
 	Close     func() error
+
+	marker *marker
 }
 
 const (
@@ -32,33 +32,44 @@ const (
 )
 
 // OpenStores opens or makes the stores below dir: stable.db (term, vote, and this
-// node's own facts), wal (the log), snapshots.
+// node's own facts), wal (the log), snapshots. Before that it looks through all of
+// them: a *DamageError when something that this node had promised is not there.
 func OpenStores(dir string, log zerolog.Logger) (*Stores, error) {
-	walDir := filepath.Join(dir, "wal")
+	return openStores(dir, log, walSegment)
+}
+
+func openStores(dir string, log zerolog.Logger, segment int) (*Stores, error) {
+	walDir, hl := filepath.Join(dir, walDirName), logs.HCLog(log)
 	if err := os.MkdirAll(walDir, 0o700); err != nil {
 		return nil, fmt.Errorf("open raft stores: %w", err)
 	}
-	db, err := boltdb.New(boltdb.Options{
-		Path: filepath.Join(dir, "stable.db"),
-		BoltOptions: &bbolt.Options{
-			Timeout: diskSlow, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
-		},
-	})
+	l, err := look(dir)
 	if err != nil {
-		return nil, fmt.Errorf("open raft stable store in %s: %w", dir, err)
-	}
-	hl := logs.HCLog(log)
-	w, err := wal.Open(walDir, wal.WithSegmentSize(walSegment), wal.WithLogger(hl))
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open raft log in %s: %w", walDir, err), db.Close())
+		return nil, fmt.Errorf("open raft stores: %w", err)
 	}
 	snaps, err := raft.NewFileSnapshotStoreWithLogger(dir, keepSnapshots, hl)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open raft snapshots in %s: %w", dir, err), w.Close(), db.Close())
+		return nil, fmt.Errorf("open raft snapshots in %s: %w", dir, err)
 	}
-	return &Stores{Logs: w, Stable: db, Snapshots: snaps, Close: func() error {
+	if l.snap, err = newestReadable(snaps); err != nil {
+		return nil, fmt.Errorf("open raft snapshots in %s: %w", dir, err)
+	}
+	if err := l.judge(); err != nil {
+		return nil, fmt.Errorf("open raft stores: %w", err)
+	}
+	w, err := l.openLog(walDir, segment, hl)
+	if err != nil {
+		return nil, fmt.Errorf("open raft log: %w", err)
+	}
+	db, err := openStable(filepath.Join(dir, stableFile))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open raft stable store in %s: %w", dir, err), w.Close())
+	}
+	s := &Stores{Logs: w, Stable: summed{db}, Snapshots: snaps, Close: func() error {
 		return errors.Join(w.Close(), db.Close())
-	}}, nil
+	}}
+	s.marker = newMarker(s, l.stable.mark)
+	return s, nil
 }
 
 // HasState reports whether the stores hold a cluster's state.
@@ -67,9 +78,11 @@ func (s *Stores) HasState() (bool, error) {
 }
 
 var (
-	keyTerm  = []byte("CurrentTerm") // raft's own key
-	keyBoot  = []byte("usher/boot")
-	keyNonce = []byte("usher/nonce")
+	keyTerm     = []byte("CurrentTerm")  // raft's own key
+	keyVoteTerm = []byte("LastVoteTerm") // and this
+	keyBoot     = []byte("usher/boot")
+	keyNonce    = []byte("usher/nonce")
+	keyMark     = []byte("usher/log-end")
 )
 
 // Bootstrap writes the initial state of a new cluster of which self is the only
@@ -100,6 +113,9 @@ func (s *Stores) Bootstrap(self string, initial *fsm.Snapshot) error {
 	}
 	if err := sink.Close(); err != nil {
 		return fmt.Errorf("bootstrap: close snapshot: %w", err)
+	}
+	if err := s.marker.note(); err != nil {
+		return fmt.Errorf("bootstrap: %w", err)
 	}
 	return nil
 }

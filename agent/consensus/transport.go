@@ -102,5 +102,9 @@ type stream struct {
 func (s stream) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	return s.dial(ctx, peer.ID(to))
+	c, err := s.dial(ctx, peer.ID(to))
+	if err != nil { // whatever it was, for Raft the peer is away
+		return nil, &net.OpError{Op: "dial", Net: "raft", Err: err}
+	}
+	return c, nil
 }

@@ -24,8 +24,9 @@ const (
 // disk, so a write is never tried again.
 type watchdog struct {
 	raft.LogStore
-	log   zerolog.Logger
-	fatal func(error)
+	marker *marker
+	log    zerolog.Logger
+	fatal  func(error)
 }
 
 var _ raft.MonotonicLogStore = (*watchdog)(nil)
@@ -41,12 +42,18 @@ func (w *watchdog) StoreLog(l *raft.Log) error { return w.StoreLogs([]*raft.Log{
 
 // StoreLogs implements raft.LogStore.
 func (w *watchdog) StoreLogs(ls []*raft.Log) error {
-	return w.guard("write raft log", func() error { return w.LogStore.StoreLogs(ls) })
+	err := w.guard("write raft log", func() error { return w.LogStore.StoreLogs(ls) })
+	if err == nil && len(ls) > 0 {
+		w.marker.grown(ls[len(ls)-1].Index)
+	}
+	return err
 }
 
 // DeleteRange implements raft.LogStore.
 func (w *watchdog) DeleteRange(from, to uint64) error {
-	return w.guard("truncate raft log", func() error { return w.LogStore.DeleteRange(from, to) })
+	return w.guard("truncate raft log", func() error {
+		return w.marker.deleting(from, to, func() error { return w.LogStore.DeleteRange(from, to) })
+	})
 }
 
 // GetLog implements raft.LogStore. An entry that is not there is no fault.

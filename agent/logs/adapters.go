@@ -6,7 +6,9 @@ import (
 	"io"
 	"log"
 	"net"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/rs/zerolog"
@@ -14,32 +16,32 @@ import (
 
 // HCLog returns a logger for raft and raft-wal that writes to l. Their messages
 // and key-value pairs are kept; their levels are mapped one to one, with trace
-// below debug dropped.
-func HCLog(l zerolog.Logger) hclog.Logger {
+// below debug dropped, and two exceptions. An error of the network is a warning: a
+// peer that is away needs nobody to act here. And a warning, or such an error, that
+// comes again about the same peer within a minute goes to debug; the next one that is
+// shown says in the field "repeated" how many did. Errors of our own closing, and
+// those named in quiet, go to debug.
+func HCLog(l zerolog.Logger, quiet ...error) hclog.Logger {
 	il := hclog.NewInterceptLogger(&hclog.LoggerOptions{Level: hclog.Debug, Output: io.Discard})
-	il.RegisterSink(&sink{l})
+	il.RegisterSink(&sink{log: l, quiet: append(quiet, net.ErrClosed)})
 	return il
 }
 
-type sink struct{ log zerolog.Logger }
+type sink struct {
+	log   zerolog.Logger
+	quiet []error
+	damp  damper
+}
 
 // Accept implements hclog.SinkAdapter.
 func (s *sink) Accept(_ string, level hclog.Level, msg string, args ...any) {
-	var e *zerolog.Event
-	switch level {
-	case hclog.Trace:
+	if level == hclog.Trace {
 		return
-	case hclog.Debug:
-		e = s.log.Debug()
-	case hclog.Warn:
-		e = s.log.Warn()
-	case hclog.Error:
-		e = s.log.Error()
-		if closing(args) { // the library cannot tell that we closed it on purpose
-			e = s.log.Debug()
-		}
-	default:
-		e = s.log.Info()
+	}
+	to, repeated := s.level(level, msg, args)
+	e := s.log.WithLevel(to)
+	if repeated > 0 {
+		e = e.Uint64("repeated", repeated)
 	}
 	for i := 0; i+1 < len(args); i += 2 {
 		key, ok := args[i].(string)
@@ -56,6 +58,28 @@ func (s *sink) Accept(_ string, level hclog.Level, msg string, args ...any) {
 		}
 	}
 	e.Msg(msg)
+}
+
+// level says how loud a line is, and how many like it were not shown.
+func (s *sink) level(level hclog.Level, msg string, args []any) (zerolog.Level, uint64) {
+	switch level {
+	case hclog.Debug:
+		return zerolog.DebugLevel, 0
+	case hclog.Warn, hclog.Error:
+	default:
+		return zerolog.InfoLevel, 0
+	}
+	if holds(args, s.quiet) { // the library cannot tell that we closed it on purpose
+		return zerolog.DebugLevel, 0
+	}
+	if level == hclog.Error && !network(args) {
+		return zerolog.ErrorLevel, 0
+	}
+	show, before := s.damp.see(msg+" "+aboutPeer(args), time.Now())
+	if !show {
+		return zerolog.DebugLevel, 0
+	}
+	return zerolog.WarnLevel, before
 }
 
 // Std returns a *log.Logger for memberlist and net/http. A line that begins with
@@ -90,11 +114,11 @@ func (w lineWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// closing reports whether the arguments of a line hold the error of a listener or
-// connection that was closed on this side.
-func closing(args []any) bool {
+// holds reports whether the arguments of a line hold one of some errors.
+func holds(args []any, some []error) bool {
 	for _, a := range args {
-		if err, ok := a.(error); ok && errors.Is(err, net.ErrClosed) {
+		err, ok := a.(error)
+		if ok && slices.ContainsFunc(some, func(known error) bool { return errors.Is(err, known) }) {
 			return true
 		}
 	}

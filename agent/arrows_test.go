@@ -17,7 +17,7 @@ const module = "github.com/ushercluster/usher/"
 var layers = map[string]int{
 	"transport": 0, "transport/memnet": 0, "fsm": 0, "agent/peer": 0, "agent/logs": 0,
 	"agent/placement": 1, "agent/membership": 1, "agent/consensus": 1, "agent/identity": 1,
-	"agent/config": 1, "agent/engine": 1, "agent/engine/builtin": 1, "agent/door/upstream": 1,
+	"agent/config": 1, "agent/engine": 1, "agent/engine/builtin": 1, "agent/door/upstream": 1, "agent/consensus/pulse": 1,
 	"agent/door": 2, "agent/scheduler": 2, "agent/admin": 2, "agent/console": 2,
 	"agent":     3,
 	"cmd/usher": 4, "agent/clustertest": 4,
@@ -29,6 +29,7 @@ var within = map[string][]string{
 	"transport/memnet":     {"transport"},
 	"fsm":                  {"agent/peer"},
 	"agent/engine/builtin": {"agent/engine"},
+	"agent/consensus":      {"agent/consensus/pulse"},
 }
 
 // confined are libraries that one package alone may import.

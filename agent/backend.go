@@ -35,10 +35,6 @@ func (b backend) Propose(ctx context.Context, p fsm.Proposal) (fsm.Result, error
 
 func (b backend) MoveCentral(ctx context.Context, to peer.ID) error { return b.moveCentral(ctx, to) }
 
-func (b backend) Stand(ctx context.Context, term, index uint64) error {
-	return b.store.Stand(ctx, term, index)
-}
-
 func (b backend) Raft() admin.RaftStatus {
 	st := b.store.Status()
 	return admin.RaftStatus{

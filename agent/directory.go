@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ushercluster/usher/agent/admin"
 	"github.com/ushercluster/usher/agent/door"
 	"github.com/ushercluster/usher/agent/peer"
 	"github.com/ushercluster/usher/agent/placement"
@@ -75,6 +76,19 @@ func directoryOf(v fsm.View, peers []peer.Peer, self peer.ID) *door.Directory {
 		}
 	}
 	return d
+}
+
+// Count is the owner's own count of sessions. The directory is read first: what is
+// opened after it was stored has been judged by it.
+func (b backend) Count() admin.Count {
+	var out admin.Count
+	if d := b.directory.Load(); d != nil {
+		out.Revision = d.Revision
+	}
+	for _, e := range b.door.Loads() {
+		out.Sessions += e.Sessions
+	}
+	return out
 }
 
 func candidate(n *fsm.Node, p peer.Peer, e peer.EngineLoad, self peer.ID) placement.Candidate {

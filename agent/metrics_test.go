@@ -202,6 +202,7 @@ func parts() map[string]string {
 		"membership": "Gossip.",
 		"port":       "The cluster port.",
 		"raft":       "Consensus.",
+		"pulse":      "The connections between servers that say how far each of them is.",
 		"scheduler":  "Tasks: what the central node decides, and what this node runs.",
 		"state":      "The replicated state.",
 		"upstream":   "The door's connections to engines and to other agents.",

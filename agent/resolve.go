@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ushercluster/usher/agent/door/upstream"
 	"github.com/ushercluster/usher/agent/peer"
 	"github.com/ushercluster/usher/transport"
 )
@@ -57,8 +58,8 @@ func (a *Agent) dialNode(ctx context.Context, id peer.ID, proto transport.Proto)
 	var errs []error
 	for i, addr := range addrs {
 		try, cancel := ctx, context.CancelFunc(func() {})
-		if i < len(addrs)-1 {
-			try, cancel = context.WithTimeout(ctx, dialTry)
+		if left := len(addrs) - i; left > 1 {
+			try, cancel = context.WithTimeout(ctx, tryTime(ctx, left))
 		}
 		c, err := a.port.Dial(try, transport.Target{ID: id, Addr: addr}, proto)
 		cancel()
@@ -73,6 +74,31 @@ func (a *Agent) dialNode(ctx context.Context, id peer.ID, proto transport.Proto)
 	}
 	a.unreached.Store(id, a.now())
 	return nil, fmt.Errorf("dial node %s: %w", id, errors.Join(errs...))
+}
+
+// tryTime is how long the next of several addresses may take: a fair part of what is
+// left of ctx, and never more than dialTry.
+func tryTime(ctx context.Context, left int) time.Duration {
+	if end, ok := ctx.Deadline(); ok {
+		return min(dialTry, time.Until(end)/time.Duration(left))
+	}
+	return dialTry
+}
+
+// refused reports whether a node's host is there and its cluster port closed: the
+// process has ended. The address is the one at which it was seen last, because an older
+// one may be refused by anybody.
+func (a *Agent) refused(ctx context.Context, id peer.ID) bool {
+	addrs := a.addresses(id)
+	if len(addrs) == 0 {
+		return false
+	}
+	c, err := a.nw.DialContext(ctx, "tcp", addrs[0])
+	if err != nil {
+		return upstream.Refused(err)
+	}
+	c.Close()
+	return false
 }
 
 // dialFresh is how long a failed dial counts for more than gossip's opinion.

@@ -160,7 +160,11 @@ func (a *Agent) openConsensus() error {
 		Dial:    a.dialRaft,
 		Forward: a.forward, Election: a.cfg.Cluster.ElectionTimeout, Now: a.now, Fatal: a.die,
 		Reachable: a.reachable,
-		Log:       logs.For(a.log, "raft"), Registerer: a.registry,
+		Pulse: consensus.Pulse{
+			Boot: a.boot.Number, Listener: a.port.Listen(transport.ProtoPulse), Remote: remoteID,
+			Dial: a.dialPulse, Refused: a.refused,
+		},
+		Log: logs.For(a.log, "raft"), Registerer: a.registry,
 	})
 	if err != nil {
 		return err

@@ -27,6 +27,10 @@ func (a *Agent) dialRaft(ctx context.Context, to peer.ID) (net.Conn, error) {
 	return a.dialNode(ctx, to, transport.ProtoRaft)
 }
 
+func (a *Agent) dialPulse(ctx context.Context, to peer.ID) (net.Conn, error) {
+	return a.dialNode(ctx, to, transport.ProtoPulse)
+}
+
 func (a *Agent) dialSession(ctx context.Context, to peer.ID) (net.Conn, error) {
 	return a.dialNode(ctx, to, transport.ProtoSession)
 }

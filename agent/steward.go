@@ -162,7 +162,7 @@ func (s *steward) gone(ctx context.Context, id peer.ID) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	_, err := s.a.forward.LastIndex(ctx, id)
+	_, err := s.a.store.Progress(ctx, id)
 	return err != nil
 }
 
@@ -170,7 +170,7 @@ func (s *steward) gone(ctx context.Context, id peer.ID) bool {
 func (s *steward) caughtUp(ctx context.Context, id peer.ID, last uint64) bool {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	index, err := s.a.forward.LastIndex(ctx, id)
+	index, err := s.a.store.Progress(ctx, id)
 	if err != nil || index+caughtUpLag < last {
 		delete(s.close, id)
 		return false
@@ -254,7 +254,5 @@ func (a *Agent) moveCentral(ctx context.Context, to peer.ID) error {
 	case !st.IsLeader:
 		return a.forward.MoveCentral(ctx, st.Leader, to)
 	}
-	return a.store.Handover(ctx, func(ctx context.Context, term, index uint64) error {
-		return a.forward.Stand(ctx, to, term, index)
-	})
+	return a.store.Handover(ctx, to)
 }

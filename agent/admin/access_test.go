@@ -95,12 +95,10 @@ func expectedAccess(rt route, name string, via origin, role fsm.Role, internal b
 	case name == "stranger":
 		return "denied"
 	case name == "edge":
-		if rt.pattern == "/v1/internal/apply" || rt.pattern == "/v1/internal/read" {
+		if rt.pattern == "/v1/internal/apply" {
 			return "in"
 		}
 		return "denied"
-	case rt.pattern == "/v1/internal/stand":
-		return "denied" // the test's server is not the leader
 	case via == originPeer, rt.pattern == "/v1/health":
 		return "in or absent"
 	case role == "":

@@ -43,6 +43,8 @@ type Backend interface {
 	// Local is what only this node knows.
 	Local() Local
 
+	// Count is how many sessions this node's engines have at this moment.
+	Count() Count
 	// Sessions are those of this node's own engines, in any order. The filter is a
 	// hint: more than it asks for does no harm.
 	Sessions(f LocalFilter) []Session
@@ -52,8 +54,6 @@ type Backend interface {
 	// MoveCentral hands the central role to the voter to, or to any other when to
 	// is "". It returns when this node's part of that is done.
 	MoveCentral(ctx context.Context, to peer.ID) error
-	// Stand makes this node stand for election once its log reaches index.
-	Stand(ctx context.Context, term, index uint64) error
 	// RemoveNode checks that the voters which remain are a majority, unless force,
 	// and applies p, whose command is a *fsm.RemoveNode.
 	RemoveNode(ctx context.Context, p fsm.Proposal, force bool) (fsm.Result, error)
@@ -89,6 +89,7 @@ type Local struct {
 	API      string        `json:"api"`
 	Engines  []LocalEngine `json:"engines"`
 	Warnings []string      `json:"warnings"` // sentences for an operator
+	Count    *Count        `json:"count,omitempty"`
 }
 
 // LocalEngine is an engine as the agent beside it knows it.

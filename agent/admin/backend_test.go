@@ -24,7 +24,6 @@ type backend struct {
 	mu       sync.Mutex
 	sessions []Session
 	contact  time.Duration
-	stood    []uint64
 	moved    []peer.ID
 	removed  []bool // force
 	forgot   []peer.ID
@@ -50,14 +49,10 @@ func (b *backend) Read(ctx context.Context) (fsm.View, error) {
 		return fsm.View{}, ctx.Err()
 	case !quorum:
 		return fsm.View{}, &consensus.QuorumError{Reachable: 1, Voters: 3}
-	case leader == b.self:
-		return b.View(), nil
+	case leader == "":
+		return fsm.View{}, consensus.ErrNoQuorum
 	}
-	rev, err := b.forward.ReadIndex(ctx, leader)
-	if err == nil && b.View().Revision() < rev {
-		err = errors.New("the revision went back")
-	}
-	return b.View(), err
+	return b.View(), nil
 }
 
 func (b *backend) ReadHere(context.Context) (fsm.View, error) {
@@ -135,6 +130,12 @@ func (b *backend) Local() Local {
 	}
 }
 
+func (b *backend) Count() Count {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return Count{Sessions: len(b.sessions), Revision: b.View().Revision()}
+}
+
 func (b *backend) Sessions(LocalFilter) []Session {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -165,13 +166,6 @@ func (b *backend) MoveCentral(ctx context.Context, to peer.ID) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.moved = append(b.moved, to)
-	return nil
-}
-
-func (b *backend) Stand(_ context.Context, _, index uint64) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.stood = append(b.stood, index)
 	return nil
 }
 

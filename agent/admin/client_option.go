@@ -35,6 +35,9 @@ func newQuery(opts []Option) query {
 // Stale reads what the node knows, without asking a majority.
 func Stale() Option { return func(q *query) { q.values.Set("stale", "") } }
 
+// Counted has a node asked how many sessions it has: see Node.Count.
+func Counted() Option { return func(q *query) { q.values.Set("count", "") } }
+
 // WaitIndex makes a read wait until the state is newer than the revision, for at
 // most wait (60 s); it answers then in any case.
 func WaitIndex(revision uint64, wait time.Duration) Option {

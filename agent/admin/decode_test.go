@@ -70,11 +70,11 @@ func TestBadBodies(t *testing.T) {
 }
 
 func TestAgentsMaySayMore(t *testing.T) {
-	var in standRequest
-	if err := decodeJSON([]byte(`{"term": 4, "index": 9, "newer_field": {"a": [1]}}`), &in, false); err != nil || in.Term != 4 || in.Index != 9 {
+	var in dialBackRequest
+	if err := decodeJSON([]byte(`{"addr": "a:1", "nonce": "AQ==", "newer_field": {"a": [1]}}`), &in, false); err != nil || in.Addr != "a:1" || len(in.Nonce) != 1 {
 		t.Errorf("%+v, %v", in, err)
 	}
-	if err := decodeJSON([]byte(`{"Term": 4}`), &in, false); err == nil {
+	if err := decodeJSON([]byte(`{"Addr": "b:1"}`), &in, false); err == nil {
 		t.Error("a field in another spelling is taken for ours")
 	}
 }

@@ -213,29 +213,9 @@ func (t *trace) notSent() bool {
 	return !t.wrote && t.open == 0
 }
 
-// ReadIndex implements consensus.Forwarder.
-func (f *Forwarder) ReadIndex(ctx context.Context, leader peer.ID) (uint64, error) {
-	var out readAnswer
-	err := f.ask(ctx, leader, http.MethodPost, "/v1/internal/read", nil, &out)
-	return out.At, err
-}
-
-// LastIndex is how far a node's log is.
-func (f *Forwarder) LastIndex(ctx context.Context, node peer.ID) (uint64, error) {
-	var out raftAnswer
-	err := f.ask(ctx, node, http.MethodGet, "/v1/internal/raft", nil, &out)
-	return out.LastIndex, err
-}
-
 // MoveCentral asks the leader to hand its role to the voter to, or to any.
 func (f *Forwarder) MoveCentral(ctx context.Context, leader, to peer.ID) error {
 	return f.ask(ctx, leader, http.MethodPost, "/v1/internal/move", moveRequest{To: to, Token: credential(ctx)}, new(Nothing))
-}
-
-// Stand asks a node to stand for election once its log reaches index, if the term
-// is still this one. Only the leader may.
-func (f *Forwarder) Stand(ctx context.Context, node peer.ID, term, index uint64) error {
-	return f.ask(ctx, node, http.MethodPost, "/v1/internal/stand", standRequest{term, index}, new(Nothing))
 }
 
 // Join passes a machine's request to join on to the leader. A refusal is an

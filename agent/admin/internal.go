@@ -1,24 +1,19 @@
 package admin
 
 import (
-	"errors"
 	"net/http"
 
-	"github.com/ushercluster/usher/agent/consensus"
 	"github.com/ushercluster/usher/agent/peer"
 	"github.com/ushercluster/usher/fsm"
 )
 
 // internalRoutes are for other agents, on the cluster port alone. Every agent that
-// has a certificate may send commands and read the revision; the rest is for
-// servers, because an edge stands where it can be attacked.
+// has a certificate may send commands; the rest is for servers, because an edge stands
+// where it can be attacked.
 func internalRoutes() []route {
 	return []route{
 		internalRoute(http.MethodPost, "/v1/internal/apply", "Propose commands at the leader", internalApply, forEdges),
-		internalRoute(http.MethodPost, "/v1/internal/read", "The revision of a linearizable read at the leader", internalRead, forEdges),
-		internalRoute(http.MethodGet, "/v1/internal/raft", "How far this node's log is", internalRaft),
 		internalRoute(http.MethodPost, "/v1/internal/move", "Hand the central role over", internalMove),
-		internalRoute(http.MethodPost, "/v1/internal/stand", "Stand for election", internalStand),
 		internalRoute(http.MethodPost, "/v1/internal/join", "Let a machine in", internalJoin),
 		internalRoute(http.MethodPost, "/v1/internal/dialback", "Try to reach a joining machine", internalDialBack),
 		internalRoute(http.MethodGet, "/v1/internal/boot", "The caller's last start, as the node table has it", internalBoot),
@@ -63,23 +58,6 @@ func notLeader() *Problem {
 	return problem(http.StatusServiceUnavailable, CodeNotLeader, "this node does not lead", "ask the leader")
 }
 
-func internalRead(c *call, _ Nothing) (readAnswer, error) {
-	v, err := c.s.cfg.Backend.ReadHere(c.ctx)
-	if errors.Is(err, consensus.ErrNotLeader) {
-		return readAnswer{}, notLeader()
-	}
-	if err != nil {
-		return readAnswer{}, err
-	}
-	c.show(v)
-	return readAnswer{At: v.Revision()}, nil
-}
-
-func internalRaft(c *call, _ Nothing) (raftAnswer, error) {
-	r := c.s.cfg.Backend.Raft()
-	return raftAnswer{Term: r.Term, LastIndex: r.LastIndex}, nil
-}
-
 func internalMove(c *call, in moveRequest) (Nothing, error) {
 	if err := c.leads(); err != nil {
 		return Nothing{}, err
@@ -94,15 +72,6 @@ func internalMove(c *call, in moveRequest) (Nothing, error) {
 		}
 	}
 	return Nothing{}, moveFailed(c.s.cfg.Backend.MoveCentral(c.ctx, in.To))
-}
-
-// internalStand is for the leader that wants to hand over, and for nobody else: any
-// other could end a term.
-func internalStand(c *call, in standRequest) (Nothing, error) {
-	if c.s.cfg.Backend.Raft().Leader != c.who.peer {
-		return Nothing{}, problem(http.StatusForbidden, CodeDenied, "only the leader may ask for that", "")
-	}
-	return Nothing{}, c.s.cfg.Backend.Stand(c.ctx, in.Term, in.Index)
 }
 
 func internalJoin(c *call, in joinRequest) (joinAnswer, error) {
@@ -123,7 +92,11 @@ func internalDialBack(c *call, in dialBackRequest) (dialBackAnswer, error) {
 	return dialBackAnswer{}, nil
 }
 
-func internalLocal(c *call, _ Nothing) (Local, error) { return c.s.cfg.Backend.Local(), nil }
+func internalLocal(c *call, _ Nothing) (Local, error) {
+	local, count := c.s.cfg.Backend.Local(), c.s.cfg.Backend.Count()
+	local.Count = &count
+	return local, nil
+}
 
 func internalSessions(c *call, _ Nothing) (List[Session], error) {
 	w, err := c.window()

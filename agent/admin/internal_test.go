@@ -131,12 +131,6 @@ func TestApplyOverTheWire(t *testing.T) {
 	if _, err := f.Apply(ctx, n3, fsm.Proposal{ID: fsm.CommandID{3}, Actor: actor, Command: &fsm.RequestRun{Task: "sales"}}); !errors.As(err, &not) {
 		t.Errorf("sent to a node that does not lead: %v", err)
 	}
-	if _, err := f.ReadIndex(ctx, n3); !errors.As(err, &not) {
-		t.Errorf("read at a node that does not lead: %v", err)
-	}
-	if rev, err := f.ReadIndex(ctx, n1); err != nil || rev != r.tr.fsm.View().Revision() {
-		t.Errorf("read: %d, %v", rev, err)
-	}
 }
 
 func TestMalformedItems(t *testing.T) {
@@ -199,15 +193,6 @@ func TestOtherInternalCalls(t *testing.T) {
 	r := newRig(t)
 	ctx := context.Background()
 	f := r.node[n2].f
-	if n, err := f.LastIndex(ctx, n1); err != nil || n != 40 {
-		t.Errorf("last index %d, %v", n, err)
-	}
-	if err := f.Stand(ctx, n1, 3, 40); err == nil || len(r.node[n1].b.stood) != 0 {
-		t.Error("a follower made another node stand")
-	}
-	if err := r.node[n1].f.Stand(ctx, n2, 3, 40); err != nil || len(r.node[n2].b.stood) != 1 {
-		t.Errorf("the leader could not make a node stand: %v", err)
-	}
 	a, err := f.Join(ctx, n1, identity.JoinRequest{Name: "delta"})
 	if err != nil || a.NodeName != "delta" || a.ClusterName != string(n2) {
 		t.Errorf("join: %+v, %v", a, err)
@@ -235,7 +220,7 @@ func TestOtherInternalCalls(t *testing.T) {
 		t.Errorf("an operator's move: %v", err)
 	}
 	r.tr.must(t, &fsm.RemoveNode{ID: n2})
-	if _, err := f.LastIndex(ctx, n1); !errors.As(err, &p) || p.Code != CodeDenied {
+	if _, err := f.Local(ctx, n1); !errors.As(err, &p) || p.Code != CodeDenied {
 		t.Errorf("a removed node: %v", err)
 	}
 }

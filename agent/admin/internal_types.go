@@ -72,25 +72,9 @@ type applyResult struct {
 	Problem  *Problem `json:"problem,omitempty"`
 }
 
-type readAnswer struct {
-	Meta
-	At uint64 `json:"revision"`
-}
-
-type raftAnswer struct {
-	Meta
-	Term      uint64 `json:"term"`
-	LastIndex uint64 `json:"last_index"`
-}
-
 type moveRequest struct {
 	To    peer.ID `json:"to"`
 	Token string  `json:"token,omitempty"` // of whoever asked; absent: the sender vouches
-}
-
-type standRequest struct {
-	Term  uint64 `json:"term"`
-	Index uint64 `json:"index"`
 }
 
 type joinRequest struct {

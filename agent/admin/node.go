@@ -2,6 +2,7 @@ package admin
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"slices"
 	"time"
@@ -31,7 +32,33 @@ func showNode(c *call) (Node, error) {
 	if err != nil {
 		return Node{}, err
 	}
-	return nodeOf(c.snapshot(v), n), nil
+	count, err := c.flag("count")
+	if err != nil {
+		return Node{}, err
+	}
+	out := nodeOf(c.snapshot(v), n)
+	if count {
+		out.Count = c.countOf(n.ID)
+	}
+	return out, nil
+}
+
+// countOf asks the node itself; nil when it does not answer.
+func (c *call) countOf(id peer.ID) *Count {
+	if id == c.self() {
+		own := c.s.cfg.Backend.Count()
+		return &own
+	}
+	if c.s.cfg.Forwarder == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, askTimeout)
+	defer cancel()
+	local, err := c.s.cfg.Forwarder.Local(ctx, id)
+	if err != nil {
+		return nil
+	}
+	return local.Count
 }
 
 // findNode takes a name, an ID, or an unambiguous beginning of an ID.

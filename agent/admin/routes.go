@@ -31,7 +31,8 @@ func clusterRoutes() []route {
 func nodeRoutes() []route {
 	return []route{
 		readRoute("/v1/nodes", fsm.RoleViewer, "The members", listNodes, withFallback, withPages),
-		readRoute("/v1/nodes/{id}", fsm.RoleViewer, "One member, by name, ID or the beginning of an ID", showNode, withFallback),
+		readRoute("/v1/nodes/{id}", fsm.RoleViewer, "One member, by name, ID or the beginning of an ID", showNode, withFallback,
+			withQuery("count", "ask the node itself how many sessions it has")),
 		writeRoute(http.MethodPatch, "/v1/nodes/{id}", fsm.KindUpdateNode, "Change weight, priority, tags or public name", updateNode, withCondition),
 		writeRoute(http.MethodPost, "/v1/nodes/{id}/drain", fsm.KindSetNodeState, "Keep its sessions, take no new ones", drainNode, withCondition, withOptionalBody),
 		writeRoute(http.MethodPost, "/v1/nodes/{id}/activate", fsm.KindSetNodeState, "Take sessions", activateNode, withCondition, withOptionalBody),

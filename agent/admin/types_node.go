@@ -36,6 +36,16 @@ type Node struct {
 
 	Load    NodeLoad `json:"load"`
 	Engines []Engine `json:"engines"`
+	// Count is there with ?count alone, and when the node itself has answered.
+	Count *Count `json:"count,omitempty"`
+}
+
+// Count is what a node itself says of its sessions at this moment.
+type Count struct {
+	Sessions int `json:"sessions"`
+	// Revision is the state's by which its door opens sessions or refuses them: one
+	// that was drained at this revision or before it has no new ones.
+	Revision uint64 `json:"revision"`
 }
 
 // NodeLoad is a node's last report about itself; by gossip, so a second or more old.

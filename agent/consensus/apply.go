@@ -72,6 +72,7 @@ func (s *Store) retry(ctx context.Context, p fsm.Proposal) (fsm.Result, error) {
 	var last error
 	leaderless := time.Now()
 	for {
+		changed := s.leads.changed()
 		leader := s.leader()
 		if leader != "" {
 			leaderless = time.Now()
@@ -86,7 +87,7 @@ func (s *Store) retry(ctx context.Context, p fsm.Proposal) (fsm.Result, error) {
 			sent = sent || !errors.As(err, &not)
 			last = err
 		}
-		if time.Since(leaderless) >= leaderlessWait || !pause(ctx, wait) {
+		if time.Since(leaderless) >= leaderlessWait || !pauseFor(ctx, changed, wait) {
 			return fsm.Result{}, s.gaveUp(ctx, sent, last)
 		}
 		wait = min(2*wait, retryMax)
@@ -96,7 +97,7 @@ func (s *Store) retry(ctx context.Context, p fsm.Proposal) (fsm.Result, error) {
 // final reports whether trying again cannot help.
 func final(err error) bool {
 	var refused *fsm.Error
-	return errors.As(err, &refused) || errors.Is(err, ErrDenied) || errors.Is(err, ErrClosed)
+	return errors.As(err, &refused) || errors.Is(err, ErrDenied) || errors.Is(err, ErrClosed) || errors.Is(err, ErrBusy)
 }
 
 // ErrDenied means that the leader did not accept the caller.
@@ -128,39 +129,6 @@ func (s *Store) gaveUp(ctx context.Context, sent bool, last error) error {
 	return err
 }
 
-// Propose proposes a command here, and only here: it fails with ErrNotLeader (as a
-// NotSentError) when this node does not lead. It returns when ctx ends, with
-// ErrUnknown: the command may still be applied.
-func (s *Store) Propose(ctx context.Context, p fsm.Proposal) (fsm.Result, error) {
-	entry, err := s.entryOf(p)
-	if err != nil {
-		return fsm.Result{}, err
-	}
-	if err := s.enter(); err != nil {
-		return fsm.Result{}, &NotSentError{err}
-	}
-	began := time.Now()
-	var f raft.ApplyFuture
-	err = s.await(ctx, func() raft.Future {
-		f = s.raft.Apply(entry, untilDeadline(ctx))
-		return f
-	})
-	if err != nil {
-		s.stats.proposals.WithLabelValues("failed").Inc()
-		return fsm.Result{}, proposeError(err)
-	}
-	s.stats.applySeconds.Observe(time.Since(began).Seconds())
-	switch out := f.Response().(type) {
-	case []fsm.Result:
-		s.stats.proposals.WithLabelValues("applied").Inc()
-		return out[0], nil
-	case error:
-		return fsm.Result{}, fmt.Errorf("apply: %w", out)
-	default:
-		return fsm.Result{}, fmt.Errorf("apply: unexpected answer %T", out)
-	}
-}
-
 // proposeError says of a proposal that failed what is known of it.
 func proposeError(err error) error {
 	var left *leftError
@@ -175,34 +143,34 @@ func proposeError(err error) error {
 
 func isNotLeader(err error) bool { return errors.Is(err, raft.ErrNotLeader) }
 
-func (s *Store) entryOf(p fsm.Proposal) ([]byte, error) {
-	cmd, err := fsm.Encode(p.Command)
-	if err != nil {
-		return nil, err
+// enter begins a call that adds an entry to the log, and waits while a planned move
+// holds such calls back. A move looks at the count after it has begun to hold, so the
+// call is counted before holds is looked at.
+func (s *Store) enter(ctx context.Context) error {
+	for {
+		released := s.released.changed()
+		if !s.calls.begin() {
+			return ErrClosed
+		}
+		var err error
+		switch {
+		case s.raft.State() != raft.Leader:
+			err = ErrNotLeader
+		case s.holds.Load() == 0:
+			return nil
+		}
+		s.calls.end()
+		if err != nil {
+			return err
+		}
+		select {
+		case <-released:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", errMoving, ctx.Err())
+		case <-s.stop:
+			return ErrClosed
+		}
 	}
-	return fsm.EncodeEntry(fsm.Entry{
-		Now:   fsm.StampOf(s.cfg.Now()),
-		Items: []fsm.Item{{ID: p.ID, Known: p.Known, Actor: p.Actor, Command: cmd}},
-	})
-}
-
-// enter begins a call that adds an entry to the log. A planned move looks at the
-// count after it has begun to hold, so the call is counted before holds is looked at.
-func (s *Store) enter() error {
-	if !s.calls.begin() {
-		return ErrClosed
-	}
-	var err error
-	switch {
-	case s.raft.State() != raft.Leader:
-		err = ErrNotLeader
-	case s.holds.Load() > 0:
-		err = errMoving
-	default:
-		return nil
-	}
-	s.calls.end()
-	return err
 }
 
 func untilDeadline(ctx context.Context) time.Duration {
@@ -215,68 +183,4 @@ func untilDeadline(ctx context.Context) time.Duration {
 func (s *Store) leader() peer.ID {
 	_, id := s.raft.LeaderWithID()
 	return peer.ID(id)
-}
-
-// Read returns a view that holds everything that was acknowledged before the call
-// began, on whichever node. It costs a round to a majority.
-func (s *Store) Read(ctx context.Context) (fsm.View, error) {
-	ctx, cancel := context.WithTimeout(ctx, applyTimeout)
-	defer cancel()
-	wait, leaderless := retryFirst, time.Now()
-	var last error
-	for {
-		if leader := s.leader(); leader != "" {
-			leaderless = time.Now()
-			v, err := s.readFrom(ctx, leader)
-			if err == nil {
-				return v, nil
-			}
-			last = err
-		}
-		if time.Since(leaderless) >= leaderlessWait || !pause(ctx, wait) {
-			return fsm.View{}, s.gaveUp(ctx, false, last)
-		}
-		wait = min(2*wait, retryMax)
-	}
-}
-
-func (s *Store) readFrom(ctx context.Context, leader peer.ID) (fsm.View, error) {
-	if leader == s.cfg.Self {
-		return s.ReadHere(ctx)
-	}
-	rev, err := s.cfg.Forward.ReadIndex(ctx, leader)
-	if err != nil {
-		return fsm.View{}, err
-	}
-	return s.Reached(ctx, rev)
-}
-
-// ReadHere is a linearizable read at the leader; ErrNotLeader elsewhere. A barrier
-// is committed and applied, so everything acknowledged before is in the view. It
-// returns when ctx ends.
-func (s *Store) ReadHere(ctx context.Context) (fsm.View, error) {
-	if err := s.enter(); err != nil { // a barrier is an entry too
-		return fsm.View{}, err
-	}
-	if err := s.await(ctx, func() raft.Future { return s.raft.Barrier(untilDeadline(ctx)) }); err != nil {
-		return fsm.View{}, fmt.Errorf("barrier: %w", err)
-	}
-	return s.cfg.FSM.View(), nil
-}
-
-// Reached waits until this node's state has reached a revision.
-func (s *Store) Reached(ctx context.Context, rev uint64) (fsm.View, error) {
-	for {
-		v := s.cfg.FSM.View()
-		if v.Revision() >= rev {
-			return v, nil
-		}
-		select {
-		case <-v.Newer():
-		case <-ctx.Done():
-			return fsm.View{}, fmt.Errorf("wait for revision %d: %w", rev, ctx.Err())
-		case <-s.stop:
-			return fsm.View{}, ErrClosed
-		}
-	}
 }

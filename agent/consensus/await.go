@@ -75,11 +75,11 @@ func (s *Store) await(ctx context.Context, ask func() raft.Future) error {
 // endCalls lets no more calls begin, and waits for those that are under way while
 // Raft can still answer them: a leader without a majority gives up, and answers,
 // within an election timeout.
-func (s *Store) endCalls() {
-	s.calls.close()
+func (s *Store) endCalls(c *calls) {
+	c.close()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*s.cfg.Election)
 	defer cancel()
-	for s.calls.count() > 0 {
+	for c.count() > 0 {
 		if !pause(ctx, time.Millisecond) {
 			s.log.Debug().Msg("closing with calls under way")
 			return

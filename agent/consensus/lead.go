@@ -3,6 +3,7 @@ package consensus
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -16,51 +17,113 @@ import (
 // two looks has still cancelled its context.
 type terms struct {
 	mu      sync.Mutex
-	ctx     context.Context // of the present term; nil when we do not lead
+	present term
 	cancel  context.CancelFunc
-	number  uint64
-	changed chan struct{}
+	changed bulletin
 }
 
-func (t *terms) init() { t.changed = make(chan struct{}) }
+// term is a term that this node leads.
+type term struct {
+	ctx    context.Context // ends with it; nil when this node does not lead
+	number uint64
+	ready  chan struct{} // closed when everything of earlier terms has been applied here
+}
 
-func (t *terms) set(leads bool, number uint64) {
+func (t term) isReady() bool {
+	select {
+	case <-t.ready:
+		return true
+	default:
+		return false
+	}
+}
+
+// set begins a term, or with leads false ends it.
+func (t *terms) set(leads bool, number uint64) term {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	if t.cancel != nil {
 		t.cancel()
-		t.ctx, t.cancel = nil, nil
+		t.present, t.cancel = term{}, nil
 	}
 	if leads {
-		t.ctx, t.cancel = context.WithCancel(context.Background())
-		t.number = number
+		t.present = term{number: number, ready: make(chan struct{})}
+		t.present.ctx, t.cancel = context.WithCancel(context.Background())
 	}
-	close(t.changed)
-	t.changed = make(chan struct{})
+	now := t.present
+	t.mu.Unlock()
+	t.changed.ring()
+	return now
 }
 
-func (t *terms) now() (context.Context, uint64, <-chan struct{}) {
+func (t *terms) now() term {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.ctx, t.number, t.changed
+	return t.present
+}
+
+// leading is the term that this node leads, once Raft's word of it has come through;
+// ErrNotLeader when it does not lead.
+func (s *Store) leading(ctx context.Context) (term, error) {
+	for {
+		changed := s.term.changed.changed()
+		switch t := s.term.now(); {
+		case s.life.Err() != nil:
+			return term{}, ErrClosed
+		case t.ctx != nil:
+			return t, nil
+		case s.raft.State() != raft.Leader:
+			return term{}, ErrNotLeader
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return term{}, fmt.Errorf("wait for the term to begin: %w", ctx.Err())
+		case <-s.stop:
+			return term{}, ErrClosed
+		}
+	}
 }
 
 func (s *Store) watchLeadership(notify <-chan bool) {
 	for {
 		select {
 		case leads := <-notify:
-			term := s.raft.CurrentTerm()
+			number := s.raft.CurrentTerm()
 			if leads {
-				s.log.Info().Uint64(logs.Term, term).Msg("this node is the central node now")
+				s.log.Info().Uint64(logs.Term, number).Msg("this node is the central node now")
 			} else {
-				s.log.Info().Uint64(logs.Term, term).Msg("this node is no longer the central node")
+				s.log.Info().Uint64(logs.Term, number).Msg("this node is no longer the central node")
 			}
 			s.stats.leaderChanges.Inc()
-			s.term.set(leads, term)
+			t := s.term.set(leads, number)
+			if leads {
+				s.wg.Go(func() { s.begin(t) })
+			}
+			s.released.ring() // who was held back looks again
 		case <-s.stop:
 			s.term.set(false, 0)
 			return
 		}
+	}
+}
+
+// begin makes a term ready: the role is given up if this node's clock is far off, and
+// everything of earlier terms is applied.
+func (s *Store) begin(t term) {
+	s.giveUpForClock(t)
+	for t.ctx.Err() == nil {
+		if !s.calls.begin() {
+			return
+		}
+		err := s.await(t.ctx, func() raft.Future { return s.raft.Barrier(barrierTimeout) })
+		if err == nil {
+			close(t.ready)
+			return
+		}
+		if t.ctx.Err() == nil && !errors.Is(err, raft.ErrLeadershipLost) && !isNotLeader(err) {
+			s.log.Warn().Err(err).Msg("barrier at the beginning of a term failed")
+		}
+		pause(t.ctx, retryFirst)
 	}
 }
 
@@ -69,9 +132,10 @@ func (s *Store) watchLeadership(notify <-chan bool) {
 // the next term's fn begins only after this one returned. An error of fn is logged
 // and fn is called again while the term lasts. Lead returns when ctx ends.
 func (s *Store) Lead(ctx context.Context, fn func(ctx context.Context, term uint64) error) error {
-	for {
-		term, number, changed := s.term.now()
-		if term == nil {
+	for ctx.Err() == nil {
+		changed := s.term.changed.changed()
+		t := s.term.now()
+		if t.ctx == nil {
 			select {
 			case <-changed:
 				continue
@@ -81,30 +145,22 @@ func (s *Store) Lead(ctx context.Context, fn func(ctx context.Context, term uint
 				return nil
 			}
 		}
-		s.serveTerm(ctx, term, number, fn)
-		if ctx.Err() != nil {
-			return nil
-		}
+		s.serveTerm(ctx, t, fn)
 	}
+	return nil
 }
 
-func (s *Store) serveTerm(ctx, term context.Context, number uint64, fn func(context.Context, uint64) error) {
+func (s *Store) serveTerm(ctx context.Context, t term, fn func(context.Context, uint64) error) {
 	tctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(term, cancel)()
-	if !s.calls.begin() {
-		pause(tctx, retryFirst)
+	defer context.AfterFunc(t.ctx, cancel)()
+	select {
+	case <-t.ready:
+	case <-tctx.Done():
 		return
 	}
-	if err := s.await(tctx, func() raft.Future { return s.raft.Barrier(barrierTimeout) }); err != nil {
-		if tctx.Err() == nil && !errors.Is(err, raft.ErrLeadershipLost) && !errors.Is(err, raft.ErrNotLeader) {
-			s.log.Warn().Err(err).Msg("barrier at the beginning of a term failed")
-		}
-		pause(tctx, retryFirst)
-		return
-	}
-	if err := fn(tctx, number); err != nil && tctx.Err() == nil {
-		s.log.Error().Err(err).Uint64(logs.Term, number).Msg("the central node's work ended early")
+	if err := fn(tctx, t.number); err != nil && tctx.Err() == nil {
+		s.log.Error().Err(err).Uint64(logs.Term, t.number).Msg("the central node's work ended early")
 		pause(tctx, time.Second)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/ushercluster/usher/agent/logs"
 	"github.com/ushercluster/usher/agent/peer"
 )
 
@@ -39,35 +40,53 @@ func (s *Store) Remove(ctx context.Context, id peer.ID) error {
 	})
 }
 
-// Handover is a planned move of leadership. It holds new proposals back, lets ask
-// make the chosen voter stand once it has everything up to index, and resumes if
-// nobody deposed us within one election timeout.
+// Handover is a planned move of leadership to another voter. It holds new proposals
+// back, waits until the pulse shows the end of our log at the chosen voter, asks it to
+// stand, and resumes if nobody deposed us within an election timeout.
 //
 // raft's own LeadershipTransfer is not used: it can leave the cluster without a
 // leader for long (raft#696).
-func (s *Store) Handover(ctx context.Context, ask func(ctx context.Context, term, index uint64) error) error {
-	term, number, _ := s.term.now()
-	if term == nil {
-		return ErrNotLeader
+func (s *Store) Handover(ctx context.Context, to peer.ID) error {
+	t, err := s.leading(ctx)
+	if err != nil {
+		return err
 	}
 	s.holds.Add(1)
-	defer s.holds.Add(-1)
-	actx, cancel := context.WithTimeout(ctx, handoverTimeout)
+	defer func() { s.holds.Add(-1); s.released.ring() }()
+	ctx, cancel := context.WithTimeout(ctx, handoverTimeout)
 	defer cancel()
 	for s.calls.count() > 0 { // else the log would grow under the chosen one's feet
-		if !pause(actx, time.Millisecond) {
-			return fmt.Errorf("move central role: entries are still under way: %w", actx.Err())
+		if !pause(ctx, time.Millisecond) {
+			return fmt.Errorf("move central role: entries are still under way: %w", ctx.Err())
 		}
 	}
-	if err := ask(actx, number, s.raft.LastIndex()); err != nil {
+	return s.handOver(ctx, t, to)
+}
+
+// handOver moves a term whose log does not grow.
+func (s *Store) handOver(ctx context.Context, t term, to peer.ID) error {
+	end := s.logEnd()
+	for {
+		at, err := s.pulse.Ask(ctx, to)
+		if err != nil {
+			return fmt.Errorf("move central role: ask how far the chosen node is: %w", err)
+		}
+		if at.LastTerm == end.term && at.LastIndex >= end.index {
+			break
+		}
+		if !pause(ctx, time.Millisecond) {
+			return fmt.Errorf("move central role: the chosen node has %d of %d entries: %w", at.LastIndex, end.index, ctx.Err())
+		}
+	}
+	if err := s.pulse.Stand(to, t.number, end.index); err != nil {
 		return fmt.Errorf("move central role: %w", err)
 	}
-	t := time.NewTimer(2 * s.cfg.Election)
-	defer t.Stop()
+	limit := time.NewTimer(s.cfg.Election)
+	defer limit.Stop()
 	select {
-	case <-term.Done():
+	case <-t.ctx.Done():
 		return nil
-	case <-t.C:
+	case <-limit.C:
 		return errors.New("move central role: the chosen node did not win its election; this one goes on")
 	case <-ctx.Done():
 		return ctx.Err()
@@ -76,18 +95,27 @@ func (s *Store) Handover(ctx context.Context, ask func(ctx context.Context, term
 
 const handoverTimeout = time.Second
 
-// Stand makes this node stand for election as soon as its log reaches index, if the
-// term has not moved on: the other half of Handover.
-func (s *Store) Stand(ctx context.Context, term, index uint64) error {
-	for s.raft.LastIndex() < index {
-		if !pause(ctx, 2*time.Millisecond) {
-			return fmt.Errorf("stand for election: log at %d of %d: %w", s.raft.LastIndex(), index, ctx.Err())
+// standFor hears that a server wants this node to stand: only the leader that it
+// follows may, in its own term, when nothing of its log is missing here.
+func (s *Store) standFor(from peer.ID, term, index uint64) {
+	leader, now, ok := s.follows()
+	if !ok || from != leader || now != term || s.raft.LastIndex() < index {
+		s.log.Warn().Str(logs.Peer, string(from)).Uint64(logs.Term, term).Msg("asked to stand for election, and does not")
+		return
+	}
+	s.spawn(func() {
+		ctx, cancel := s.whileOpen(s.cfg.Election)
+		defer cancel()
+		if err := s.trans.stand(ctx, raft.ServerID(s.cfg.Self)); err != nil {
+			s.log.Warn().Err(err).Msg("cannot stand for election")
 		}
-	}
-	if now := s.raft.CurrentTerm(); now != term {
-		return fmt.Errorf("stand for election: the term is %d by now, not %d", now, term)
-	}
-	return s.trans.stand(ctx, raft.ServerID(s.cfg.Self))
+	})
+}
+
+// Progress asks a server for the index of the last entry of its log.
+func (s *Store) Progress(ctx context.Context, id peer.ID) (uint64, error) {
+	at, err := s.pulse.Ask(ctx, id)
+	return at.LastIndex, err
 }
 
 // Snapshot makes Raft write a snapshot and give its log back now.

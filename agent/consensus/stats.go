@@ -10,6 +10,7 @@ type stats struct {
 	all           []prometheus.Collector
 	proposals     *prometheus.CounterVec
 	applySeconds  prometheus.Histogram
+	entryCommands prometheus.Histogram
 	leaderChanges prometheus.Counter
 }
 
@@ -26,12 +27,16 @@ func newStats(reg prometheus.Registerer, s *Store) *stats {
 			Name: "usher_raft_apply_seconds", Help: "Time from proposing a command to its being applied, on the leader.",
 			Buckets: prometheus.ExponentialBuckets(0.00025, 2, 15),
 		}),
+		entryCommands: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "usher_raft_entry_commands", Help: "Commands that were packed into one Raft entry, on the leader.",
+			Buckets: prometheus.ExponentialBuckets(1, 2, 9),
+		}),
 		leaderChanges: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "usher_raft_leadership_changes_total", Help: "Times this node won or lost leadership.",
 		}),
 	}
 	st.all = []prometheus.Collector{
-		st.proposals, st.applySeconds, st.leaderChanges,
+		st.proposals, st.applySeconds, st.entryCommands, st.leaderChanges,
 		gauge("usher_raft_term", "Raft term.", func() float64 { return float64(s.raft.CurrentTerm()) }),
 		gauge("usher_raft_last_index", "Index of the last log entry on this node.", func() float64 { return float64(s.raft.LastIndex()) }),
 		gauge("usher_raft_commit_index", "Commit index known to this node.", func() float64 { return float64(s.raft.CommitIndex()) }),

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"github.com/ushercluster/usher/agent/consensus/pulse"
 	"github.com/ushercluster/usher/agent/logs"
 	"github.com/ushercluster/usher/agent/peer"
 	"github.com/ushercluster/usher/fsm"
@@ -23,8 +24,6 @@ import (
 type Forwarder interface {
 	// Apply proposes at the leader, which authenticates the caller anew.
 	Apply(ctx context.Context, leader peer.ID, p fsm.Proposal) (fsm.Result, error)
-	// ReadIndex returns the revision of a linearizable read at the leader.
-	ReadIndex(ctx context.Context, leader peer.ID) (uint64, error)
 }
 
 // Config is what Open needs.
@@ -44,6 +43,18 @@ type Config struct {
 	Fatal      func(error)      // called once, from any goroutine, when the process must end
 	Log        zerolog.Logger
 	Registerer prometheus.Registerer
+	Pulse      Pulse
+}
+
+// Pulse is what the servers' pulse needs (package pulse).
+type Pulse struct {
+	Boot     uint64
+	Listener net.Listener
+	Remote   func(net.Conn) (peer.ID, bool)
+	Dial     func(ctx context.Context, to peer.ID) (net.Conn, error)
+	// Refused reports whether a server's host is there and nobody listens on its
+	// port: its process is gone. nil: elections wait for Raft's timeouts.
+	Refused func(ctx context.Context, to peer.ID) bool
 }
 
 // DefaultElection is the election timeout when nothing else is said.
@@ -54,16 +65,29 @@ type Store struct {
 	cfg    Config
 	raft   *raft.Raft
 	trans  *wrapper
+	stream *stream
+	guard  *watchdog
 	log    zerolog.Logger
 	stats  *stats
 	cached *fsm.View // from state.cache; nil when there was none
 
-	term   terms
-	holds  atomic.Int64 // planned moves that hold proposals back
-	calls  calls        // to Raft that are under way
-	stop   chan struct{}
-	wg     sync.WaitGroup
-	closed sync.Once
+	term     terms
+	leads    bulletin     // another leader is known, or none
+	holds    atomic.Int64 // planned moves and foul clocks that hold proposals back
+	released bulletin     // holds, or leadership, has changed
+	calls    calls        // to Raft that are under way
+	loose    calls        // other work that Close waits for
+	queue    chan *parcel
+	reads    rounds // asks the leader
+	confirms rounds // asks the voters
+	pulse    *pulse.Hub
+	lost     sync.Map // peer.ID of servers whose pulse ended
+	crash    detector
+	life     context.Context // ends with stop
+	end      context.CancelFunc
+	stop     chan struct{}
+	wg       sync.WaitGroup
+	closed   sync.Once
 }
 
 // Open opens Raft on the given stores and starts it. Without state in the stores
@@ -76,30 +100,20 @@ func Open(cfg Config) (*Store, error) {
 		cfg.Now = time.Now
 	}
 	cfg.Fatal = once(cfg.Fatal)
-	s := &Store{cfg: cfg, log: cfg.Log, stop: make(chan struct{}), cached: readCache(cfg.Cache, cfg.Log)}
-	s.term.init()
-	hl := logs.HCLog(cfg.Log, raft.ErrTransportShutdown, raft.ErrRaftShutdown)
-	s.trans = newWrapper(stream{cfg.Listener, cfg.Dial}, hl, s.stop)
-	notify := make(chan bool, 16)
-	rc := raft.DefaultConfig()
-	rc.LocalID = raft.ServerID(cfg.Self)
-	rc.HeartbeatTimeout, rc.ElectionTimeout, rc.LeaderLeaseTimeout = cfg.Election, cfg.Election, cfg.Election
-	rc.NotifyCh = notify
-	rc.NoLegacyTelemetry = true
-	rc.Logger = hl
-	rc.ShutdownOnRemove = false // the agent decides what a removed node does
-	guard := &watchdog{LogStore: cfg.Stores.Logs, marker: cfg.Stores.marker, log: cfg.Log, fatal: cfg.Fatal}
-	term := &stable{StableStore: cfg.Stores.Stable, fatal: cfg.Fatal}
-	r, err := raft.NewRaft(rc, fsm.Raft{FSM: cfg.FSM}, guard, term, cfg.Stores.Snapshots, s.trans)
-	if err != nil {
-		close(s.stop)
-		<-s.trans.done
-		return nil, errors.Join(fmt.Errorf("open raft: %w", err), s.trans.Close())
+	s := &Store{
+		cfg: cfg, log: cfg.Log, stop: make(chan struct{}), cached: readCache(cfg.Cache, cfg.Log),
+		queue: make(chan *parcel, queueLength), stream: &stream{Listener: cfg.Listener, dial: cfg.Dial},
 	}
-	s.raft = r
+	s.life, s.end = context.WithCancel(context.Background())
+	s.pulse = s.newPulse()
+	if err := s.openRaft(); err != nil {
+		return nil, err
+	}
 	s.stats = newStats(cfg.Registerer, s)
-	s.wg.Go(func() { s.watchLeadership(notify) })
+	s.wg.Go(s.watchLeader)
+	s.wg.Go(s.pack)
 	s.wg.Go(s.keepMark)
+	s.wg.Go(s.keepPulse)
 	if cfg.Cache != "" {
 		s.wg.Go(s.keepCache)
 	}
@@ -107,6 +121,31 @@ func Open(cfg Config) (*Store, error) {
 		s.wg.Go(s.standAlone)
 	}
 	return s, nil
+}
+
+// openRaft starts Raft.
+func (s *Store) openRaft() error {
+	hl := logs.HCLog(s.log, raft.ErrTransportShutdown, raft.ErrRaftShutdown)
+	notify := make(chan bool, 16)
+	rc := raft.DefaultConfig()
+	rc.LocalID = raft.ServerID(s.cfg.Self)
+	rc.HeartbeatTimeout, rc.ElectionTimeout, rc.LeaderLeaseTimeout = s.cfg.Election, s.cfg.Election, s.cfg.Election
+	rc.NotifyCh = notify
+	rc.NoLegacyTelemetry = true
+	rc.Logger = hl
+	rc.ShutdownOnRemove = false // the agent decides what a removed node does
+	s.guard = &watchdog{LogStore: s.cfg.Stores.Logs, marker: s.cfg.Stores.marker, log: s.log, fatal: s.cfg.Fatal}
+	s.trans = newWrapper(s.stream, hl, s)
+	term := &stable{StableStore: s.cfg.Stores.Stable, fatal: s.cfg.Fatal}
+	r, err := raft.NewRaft(rc, machine{fsm.Raft{FSM: s.cfg.FSM}, s.pulse.Changed}, s.guard, term, s.cfg.Stores.Snapshots, s.trans)
+	if err != nil {
+		s.end()
+		return errors.Join(fmt.Errorf("open raft: %w", err), s.trans.Close())
+	}
+	s.raft = r
+	s.trans.start(s.stop)
+	s.wg.Go(func() { s.watchLeadership(notify) })
+	return nil
 }
 
 // standAlone lets the only voter of a cluster stand at once: there is nobody whose
@@ -124,7 +163,9 @@ func (s *Store) standAlone() {
 func (s *Store) Close() error {
 	var err error
 	s.closed.Do(func() {
-		s.endCalls()
+		s.end()
+		s.endCalls(&s.calls)
+		s.endCalls(&s.loose)
 		err = s.raft.Shutdown().Error()
 		close(s.stop)
 		s.wg.Wait()

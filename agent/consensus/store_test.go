@@ -150,10 +150,7 @@ func TestPlannedMove(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		began := time.Now()
-		err := l.store.Handover(t.Context(), func(ctx context.Context, term, index uint64) error {
-			return to.store.Stand(ctx, term, index)
-		})
-		if err != nil {
+		if err := l.store.Handover(t.Context(), to.id); err != nil {
 			t.Fatal(err)
 		}
 		if got := c.leader(""); got != to {

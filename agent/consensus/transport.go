@@ -3,7 +3,9 @@ package consensus
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -16,8 +18,20 @@ import (
 // transport, so that optional interfaces such as PreVote are kept.
 type wrapper struct {
 	*raft.NetworkTransport
-	consumer chan raft.RPC
-	done     chan struct{} // closed when the pump has ended
+	consumer  chan raft.RPC
+	done      chan struct{} // closed when the pump has ended
+	voteAsked bulletin      // another server stands for election
+	side      side
+}
+
+// side is what the wrapper has to know of this server.
+type side interface {
+	// awaitUp waits while a server is known to be away, and the sender's term lasts.
+	awaitUp(raft.ServerID)
+	// known moves a request past entries that this server has.
+	known(*raft.AppendEntriesRequest)
+	// superfluous reports whether a snapshot holds nothing new, and our term.
+	superfluous(*raft.InstallSnapshotRequest) (term uint64, yes bool)
 }
 
 var (
@@ -34,25 +48,24 @@ const (
 	maxPool    = 3
 )
 
-// newWrapper starts the pump from the network's RPCs to Raft's; it ends with stop.
-func newWrapper(stream raft.StreamLayer, log hclog.Logger, stop <-chan struct{}) *wrapper {
+// newWrapper listens; Raft gets nothing before start.
+func newWrapper(stream raft.StreamLayer, log hclog.Logger, side side) *wrapper {
 	nt := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: stream, MaxPool: maxPool, Timeout: rpcTimeout, Logger: log,
 	})
-	w := &wrapper{NetworkTransport: nt, consumer: make(chan raft.RPC), done: make(chan struct{})}
-	go w.pump(stop)
-	return w
+	return &wrapper{NetworkTransport: nt, consumer: make(chan raft.RPC), done: make(chan struct{}), side: side}
 }
 
-// pump hands the network's RPCs on, all but TimeoutNow: only we ourselves may ask
-// us to stand for election.
+// start begins to hand the network's RPCs to Raft, until stop.
+func (w *wrapper) start(stop <-chan struct{}) { go w.pump(stop) }
+
+// pump hands on what intercept leaves.
 func (w *wrapper) pump(stop <-chan struct{}) {
 	defer close(w.done)
 	for {
 		select {
 		case rpc := <-w.NetworkTransport.Consumer():
-			if _, ok := rpc.Command.(*raft.TimeoutNowRequest); ok {
-				rpc.Respond(nil, errTimeoutNow)
+			if w.intercept(rpc) {
 				continue
 			}
 			select {
@@ -65,6 +78,47 @@ func (w *wrapper) pump(stop <-chan struct{}) {
 			return
 		}
 	}
+}
+
+// intercept answers what Raft shall not see. A TimeoutNow is refused: only we ourselves
+// may ask us to stand for election.
+func (w *wrapper) intercept(rpc raft.RPC) bool {
+	switch req := rpc.Command.(type) {
+	case *raft.TimeoutNowRequest:
+		rpc.Respond(nil, errTimeoutNow)
+		return true
+	case *raft.RequestVoteRequest:
+		w.voteAsked.ring()
+	case *raft.AppendEntriesRequest:
+		w.side.known(req)
+	case *raft.InstallSnapshotRequest:
+		term, yes := w.side.superfluous(req)
+		if !yes {
+			return false
+		}
+		_, err := io.Copy(io.Discard, rpc.Reader) // else the connection would be out of step
+		rpc.Respond(&raft.InstallSnapshotResponse{
+			RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}, Term: term, Success: true,
+		}, err)
+		return true
+	}
+	return false
+}
+
+// AppendEntries implements raft.Transport. Entries for a server that is away wait here
+// until it is reached: Raft's own waits between failures grow to ten seconds, and a
+// server that comes back would be kept waiting. Heartbeats are sent in any case.
+func (w *wrapper) AppendEntries(id raft.ServerID, to raft.ServerAddress, req *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	if heartbeat := len(req.Entries) == 0 && req.PrevLogEntry == 0 && req.LeaderCommitIndex == 0; !heartbeat {
+		w.side.awaitUp(id)
+	}
+	return w.NetworkTransport.AppendEntries(id, to, req, resp)
+}
+
+// InstallSnapshot implements raft.Transport, and waits like AppendEntries.
+func (w *wrapper) InstallSnapshot(id raft.ServerID, to raft.ServerAddress, req *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader) error {
+	w.side.awaitUp(id)
+	return w.NetworkTransport.InstallSnapshot(id, to, req, resp, data)
 }
 
 // Consumer implements raft.Transport.
@@ -92,19 +146,58 @@ func (w *wrapper) stand(ctx context.Context, self raft.ServerID) error {
 	}
 }
 
-// stream lets Raft listen and dial by node ID.
+// stream lets Raft listen and dial by node ID. It knows its connections, because those
+// to a server that was away may hang until a timeout of the kernel's.
 type stream struct {
 	net.Listener
 	dial func(ctx context.Context, to peer.ID) (net.Conn, error)
+
+	mu    sync.Mutex
+	conns map[peer.ID]map[*streamConn]bool
+}
+
+type streamConn struct {
+	net.Conn
+	to     peer.ID
+	stream *stream
+}
+
+// Close implements net.Conn.
+func (c *streamConn) Close() error {
+	c.stream.mu.Lock()
+	delete(c.stream.conns[c.to], c)
+	c.stream.mu.Unlock()
+	return c.Conn.Close()
 }
 
 // Dial implements raft.StreamLayer.
-func (s stream) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+func (s *stream) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	c, err := s.dial(ctx, peer.ID(to))
+	raw, err := s.dial(ctx, peer.ID(to))
 	if err != nil { // whatever it was, for Raft the peer is away
 		return nil, &net.OpError{Op: "dial", Net: "raft", Err: err}
 	}
+	c := &streamConn{raw, peer.ID(to), s}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conns == nil {
+		s.conns = map[peer.ID]map[*streamConn]bool{}
+	}
+	if s.conns[c.to] == nil {
+		s.conns[c.to] = map[*streamConn]bool{}
+	}
+	s.conns[c.to][c] = true
 	return c, nil
+}
+
+// hangUp closes the connections to a server; Raft dials anew.
+func (s *stream) hangUp(id peer.ID) {
+	s.mu.Lock()
+	conns := s.conns[id]
+	delete(s.conns, id)
+	s.mu.Unlock()
+	for c := range conns {
+		c.Conn.Close()
+	}
 }

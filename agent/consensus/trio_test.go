@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -33,13 +34,16 @@ type trio struct {
 }
 
 type member struct {
-	id     peer.ID
-	dir    string
-	fsm    *fsm.FSM
-	store  *Store
-	stores *Stores
-	ln     *tracked
-	fatal  atomic.Pointer[error]
+	id      peer.ID
+	dir     string
+	fsm     *fsm.FSM
+	store   *Store
+	stores  *Stores
+	ln      *tracked
+	pulseLn net.Listener
+	boot    uint64
+	ahead   atomic.Int64 // of its wall clock
+	fatal   atomic.Pointer[error]
 }
 
 // tracked is a listener whose accepted connections can be closed, as the port's are.
@@ -116,17 +120,61 @@ func (c *trio) start(i peer.ID) {
 		c.t.Fatal(err)
 	}
 	m.ln = &tracked{ln, make(chan net.Conn, 1000)}
+	if m.pulseLn, err = c.hosts[i].Listen(c.t.Context(), "tcp", ":14746"); err != nil {
+		c.t.Fatal(err)
+	}
 	m.fsm = fsm.New(fsm.Options{})
+	m.boot++
 	m.store, err = Open(Config{
 		Self: i, Stores: m.stores, FSM: m.fsm, Cache: filepath.Join(m.dir, "state.cache"), Listener: m.ln,
 		Dial: func(ctx context.Context, to peer.ID) (net.Conn, error) {
 			return c.hosts[i].DialContext(ctx, "tcp", c.hosts[to].IP()+":14747")
 		},
-		Forward: forwarder{c, i}, Fatal: func(err error) { m.fatal.Store(&err) }, Log: c.log(i),
+		Pulse: Pulse{
+			Boot: m.boot, Listener: m.pulseLn, Remote: c.remote,
+			Dial: func(ctx context.Context, to peer.ID) (net.Conn, error) {
+				return c.hosts[i].DialContext(ctx, "tcp", c.hosts[to].IP()+":14746")
+			},
+			Refused: func(ctx context.Context, to peer.ID) bool {
+				conn, err := c.hosts[i].DialContext(ctx, "tcp", c.hosts[to].IP()+":14746")
+				if err == nil {
+					conn.Close()
+				}
+				return errors.Is(err, syscall.ECONNREFUSED)
+			},
+		},
+		Now: c.clock(i), Forward: forwarder{c, i}, Fatal: func(err error) { m.fatal.Store(&err) }, Log: c.log(i),
 	})
 	if err != nil {
 		c.t.Fatal(err)
 	}
+}
+
+// remote tells who dialled.
+func (c *trio) remote(conn net.Conn) (peer.ID, bool) {
+	host, _, _ := net.SplitHostPort(conn.RemoteAddr().String())
+	for id, h := range c.hosts {
+		if h.IP() == host {
+			return id, true
+		}
+	}
+	return "", false
+}
+
+// clock is a node's wall clock, which a test may set.
+func (c *trio) clock(i peer.ID) func() time.Time {
+	m := c.nodes[i]
+	return func() time.Time { return time.Now().Add(time.Duration(m.ahead.Load())) }
+}
+
+// crash ends a node as a kill does: its connections are reset and its ports refuse.
+func (c *trio) crash(i peer.ID) {
+	c.t.Helper()
+	m := c.nodes[i]
+	m.ln.Close()
+	m.pulseLn.Close()
+	c.net.Reset(c.hosts[i])
+	c.stop(i)
 }
 
 func (c *trio) stop(i peer.ID) {
@@ -189,15 +237,6 @@ func (f forwarder) Apply(ctx context.Context, leader peer.ID, p fsm.Proposal) (f
 		return fsm.Result{}, err
 	}
 	return s.Propose(ctx, p)
-}
-
-func (f forwarder) ReadIndex(ctx context.Context, leader peer.ID) (uint64, error) {
-	s, err := f.reach(ctx, leader)
-	if err != nil {
-		return 0, err
-	}
-	v, err := s.ReadHere(ctx)
-	return v.Revision(), err
 }
 
 func set(key, value string) fsm.Proposal {

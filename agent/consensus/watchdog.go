@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -27,6 +28,7 @@ type watchdog struct {
 	marker *marker
 	log    zerolog.Logger
 	fatal  func(error)
+	end    atomic.Pointer[mark] // of the log; nil: not known
 }
 
 var _ raft.MonotonicLogStore = (*watchdog)(nil)
@@ -44,13 +46,18 @@ func (w *watchdog) StoreLog(l *raft.Log) error { return w.StoreLogs([]*raft.Log{
 func (w *watchdog) StoreLogs(ls []*raft.Log) error {
 	err := w.guard("write raft log", func() error { return w.LogStore.StoreLogs(ls) })
 	if err == nil && len(ls) > 0 {
-		w.marker.grown(ls[len(ls)-1].Index)
+		last := ls[len(ls)-1]
+		w.end.Store(&mark{last.Index, last.Term})
+		w.marker.grown(last.Index)
 	}
 	return err
 }
 
 // DeleteRange implements raft.LogStore.
 func (w *watchdog) DeleteRange(from, to uint64) error {
+	if end := w.end.Load(); end != nil && to >= end.index {
+		w.end.Store(nil)
+	}
 	return w.guard("truncate raft log", func() error {
 		return w.marker.deleting(from, to, func() error { return w.LogStore.DeleteRange(from, to) })
 	})
@@ -63,6 +70,12 @@ func (w *watchdog) GetLog(i uint64, l *raft.Log) error {
 		w.fatal(fmt.Errorf("read raft log entry %d: %w", i, err))
 	}
 	return err
+}
+
+// has reports whether an entry is in the log.
+func (w *watchdog) has(index, term uint64) bool {
+	var l raft.Log
+	return w.GetLog(index, &l) == nil && l.Term == term
 }
 
 func (w *watchdog) guard(what string, f func() error) error {

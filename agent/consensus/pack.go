@@ -1,0 +1,209 @@
+package consensus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/ushercluster/usher/fsm"
+)
+
+// The leader packs the commands that wait into one Raft entry, up to what an entry
+// may hold, and has two entries under way: while one is on its way to the disks, the
+// next fills. Nobody waits for company; a command that is alone goes alone.
+//
+//	Propose --> queue --> gather --> entry --> raft.Apply --> []Result
+//	              |                    |                        |
+//	           full: ErrBusy     stamped here          one for each command
+const (
+	queueLength     = 4096 // commands
+	entriesInFlight = 2
+)
+
+// ErrBusy means that more commands wait for the leader than it takes.
+var ErrBusy = errors.New("too many commands are waiting")
+
+// parcel is one command on its way into an entry.
+type parcel struct {
+	item  fsm.Item
+	state atomic.Int32 // one of the below
+	done  chan outcome // has room for the one
+}
+
+const (
+	parcelWaits = iota
+	parcelTaken
+	parcelWithdrawn
+)
+
+type outcome struct {
+	result fsm.Result
+	err    error
+}
+
+// take claims a parcel for an entry, withdraw takes it back: one of the two succeeds.
+func (p *parcel) take() bool     { return p.state.CompareAndSwap(parcelWaits, parcelTaken) }
+func (p *parcel) withdraw() bool { return p.state.CompareAndSwap(parcelWaits, parcelWithdrawn) }
+
+// Propose proposes a command here, and only here: it fails with ErrNotLeader (as a
+// NotSentError) when this node does not lead. It returns when ctx ends, with
+// ErrUnknown if the command may still be applied.
+func (s *Store) Propose(ctx context.Context, p fsm.Proposal) (fsm.Result, error) {
+	cmd, err := fsm.Encode(p.Command)
+	if err != nil {
+		return fsm.Result{}, err
+	}
+	if err := s.enter(ctx); err != nil {
+		return fsm.Result{}, &NotSentError{err}
+	}
+	w := &parcel{item: fsm.Item{ID: p.ID, Known: p.Known, Actor: p.Actor, Command: cmd}, done: make(chan outcome, 1)}
+	began := time.Now()
+	select {
+	case s.queue <- w:
+	default:
+		s.calls.end()
+		s.stats.proposals.WithLabelValues("busy").Inc()
+		return fsm.Result{}, &NotSentError{ErrBusy}
+	}
+	select {
+	case o := <-w.done:
+		if o.err != nil {
+			s.stats.proposals.WithLabelValues("failed").Inc()
+			return fsm.Result{}, proposeError(o.err)
+		}
+		s.stats.applySeconds.Observe(time.Since(began).Seconds())
+		s.stats.proposals.WithLabelValues("applied").Inc()
+		return o.result, nil
+	case <-ctx.Done():
+		if w.withdraw() {
+			s.calls.end()
+			return fsm.Result{}, &NotSentError{ctx.Err()}
+		}
+		return fsm.Result{}, proposeError(&leftError{ctx.Err()})
+	}
+}
+
+// finish answers a parcel that was taken.
+func (s *Store) finish(w *parcel, o outcome) {
+	w.done <- o
+	s.calls.end()
+}
+
+// pack makes entries of what waits until the store stops.
+func (s *Store) pack() {
+	slots := make(chan struct{}, entriesInFlight)
+	var next *parcel // did not fit into the last entry
+	for {
+		first := next
+		if next = nil; first == nil {
+			select {
+			case first = <-s.queue:
+			case <-s.stop:
+				s.dismiss(nil)
+				return
+			}
+		}
+		select {
+		case slots <- struct{}{}:
+		case <-s.stop:
+			s.dismiss(first)
+			return
+		}
+		var batch []*parcel
+		batch, next = gather(first, s.queue)
+		if len(batch) == 0 {
+			<-slots
+			continue
+		}
+		s.launch(batch, func() { <-slots })
+	}
+}
+
+// gather takes first and what waits behind it, as much as an entry holds. Whoever
+// was withdrawn is left out; next is one that was looked at and did not fit.
+func gather(first *parcel, queue <-chan *parcel) (batch []*parcel, next *parcel) {
+	size := 0
+	for w := first; ; {
+		if batch != nil && size+len(w.item.Command) > fsm.MaxEntryBytes {
+			return batch, w
+		}
+		if w.take() {
+			batch = append(batch, w)
+			size += len(w.item.Command)
+		}
+		if len(batch) == fsm.MaxEntryItems {
+			return batch, nil
+		}
+		select {
+		case w = <-queue:
+		default:
+			return batch, nil
+		}
+	}
+}
+
+// launch sends an entry and answers its commands when it has been applied. done is
+// called then.
+func (s *Store) launch(batch []*parcel, done func()) {
+	items := make([]fsm.Item, len(batch))
+	for i, w := range batch {
+		items[i] = w.item
+	}
+	entry, err := fsm.EncodeEntry(fsm.Entry{Now: fsm.StampOf(s.now()), Items: items})
+	if err != nil {
+		for _, w := range batch {
+			s.finish(w, outcome{err: err})
+		}
+		done()
+		return
+	}
+	s.stats.entryCommands.Observe(float64(len(batch)))
+	f := s.raft.Apply(entry, applyTimeout)
+	go func() { // ends with the future, which Close waits for
+		results, err := applied(f, len(batch))
+		done()
+		for i, w := range batch {
+			if err != nil {
+				s.finish(w, outcome{err: err})
+			} else {
+				s.finish(w, outcome{result: results[i]})
+			}
+		}
+	}()
+}
+
+// applied waits for an entry's results.
+func applied(f raft.ApplyFuture, n int) ([]fsm.Result, error) {
+	if err := f.Error(); err != nil {
+		return nil, err
+	}
+	switch out := f.Response().(type) {
+	case []fsm.Result:
+		if len(out) == n {
+			return out, nil
+		}
+		return nil, fmt.Errorf("apply: %d results for %d commands", len(out), n)
+	case error:
+		return nil, fmt.Errorf("apply: %w", out)
+	default:
+		return nil, fmt.Errorf("apply: unexpected answer %T", out)
+	}
+}
+
+// dismiss refuses what still waits when the store stops.
+func (s *Store) dismiss(first *parcel) {
+	for w := first; ; {
+		if w != nil && w.take() {
+			s.finish(w, outcome{err: &NotSentError{ErrClosed}})
+		}
+		select {
+		case w = <-s.queue:
+		default:
+			return
+		}
+	}
+}

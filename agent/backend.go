@@ -33,6 +33,8 @@ func (b backend) Propose(ctx context.Context, p fsm.Proposal) (fsm.Result, error
 	return b.store.Propose(ctx, p)
 }
 
+func (b backend) Nudge(id peer.ID) { b.store.Nudge(id) }
+
 func (b backend) MoveCentral(ctx context.Context, to peer.ID) error { return b.moveCentral(ctx, to) }
 
 func (b backend) Raft() admin.RaftStatus {

@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
 # Measurements that are taken on demand; each compares with its goals and fails when
-# one is missed. Nothing is downloaded, servers listen on loopback.
+# one is missed. Servers listen on loopback. What is downloaded are the modules that etcd
+# is built from, for control and failover and unless --no-etcd is given.
 #
 #   ./scripts/bench.sh footprint [--idle 20s] [--restarts 5]
+#   ./scripts/bench.sh control [--time 3s] [--rounds 3] [--no-etcd] [--into FILE]
+#   ./scripts/bench.sh failover [--kills 40] [--moves 40] [--nodes 3,5] [--no-etcd] [--into FILE]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,6 +17,23 @@ Usage:
   bench.sh footprint [--idle DURATION] [--restarts N]
       what one idle agent costs: memory, processor, size of the binary, and the
       time from its start until it knows a leader
+  bench.sh control [--time DURATION] [--rounds N] [--no-etcd] [--into FILE]
+      writes and reads of the replicated state on three agents: how many a second,
+      how fast, for how much processor time, and the same of etcd; under 4 minutes.
+      Linux
+  bench.sh failover [--kills N] [--moves N] [--nodes N,N] [--no-etcd] [--into FILE]
+      for how long no write is acknowledged when the leader is killed, stopped, cut
+      off, or moved as planned, and the same of etcd; half an hour. Linux; cutting off
+      needs root
+
+  --markdown   print Markdown
+  --into FILE  put it into its part of a page, too: docs/benchmarks.md
+  --no-etcd    measure usher alone; goals that compare with etcd are skipped
+
+etcd is built once, into ${XDG_CACHE_HOME:-~/.cache}/usher-bench, from the version that
+scripts/etcdbench/go.mod names. Where it cannot be had it is skipped, aloud.
+Everything else is written below TMPDIR, which has to be on a disk.
+USHER_BENCH_BINARY names a binary to measure instead of one built from this tree.
 
 The figures mean something on an otherwise idle machine only.
 Exit codes: 0 all goals reached, 1 one missed or the run failed, 2 usage.
@@ -28,16 +48,65 @@ usage_error() {
 # build TARGET PACKAGE: as releases are built.
 build() { CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o "$1" "$2"; }
 
+# build_usher sets binary, and tree, what it was built from.
+build_usher() {
+  binary=${USHER_BENCH_BINARY:-} tree="the binary $(basename "${USHER_BENCH_BINARY:-none}")"
+  if [ -z "$binary" ]; then
+    tree=$(git describe --always --dirty 2>/dev/null) || tree='of a tree without git'
+    binary=$work/usher
+    build "$binary" ./cmd/usher
+  fi
+}
+
 footprint() {
-  build "$work/usher" ./cmd/usher
+  build_usher
   build "$work/footprint" ./scripts/footprint
-  "$work/footprint" --binary "$work/usher" "$@"
+  "$work/footprint" --binary "$binary" "$@"
+}
+
+control() { beside_etcd control "$@"; }
+failover() { beside_etcd failover "$@"; }
+
+# beside_etcd PROGRAM ARGUMENT...
+beside_etcd() {
+  local program=$1 arg with_etcd=yes arguments=()
+  shift
+  for arg in "$@"; do
+    case $arg in
+      -h | -help | --help) help && return ;;
+      --no-etcd) with_etcd=no ;;
+      *) arguments+=("$arg") ;;
+    esac
+  done
+  [ "$(uname -s)" = Linux ] || { printf 'bench.sh: %s needs Linux\n' "$program" >&2 && exit 1; }
+  build "$work/$program" "./scripts/$program"
+  build_usher
+  if [ "$with_etcd" = yes ] && build_etcd; then
+    arguments+=(--etcd "$etcd" --etcd-client "$work/etcdbench")
+  elif [ "$with_etcd" = yes ]; then
+    printf 'SKIPPED: etcd could not be built; see above why\n' >&2
+  fi
+  "$work/$program" --binary "$binary" --tree "$tree" "${arguments[@]}"
+}
+
+# build_etcd sets etcd, and builds its client. Its module is its own: usher does not
+# depend on it. The cache is kept by version.
+build_etcd() {
+  local cache=${XDG_CACHE_HOME:-$HOME/.cache}/usher-bench version
+  version=$(cd scripts/etcdbench && go list -m -f '{{.Version}}' go.etcd.io/etcd/server/v3) || return 1
+  etcd=$cache/etcd-$version-$(go env GOVERSION)
+  if [ ! -x "$etcd" ]; then
+    mkdir -p "$cache" || return 1
+    (cd scripts/etcdbench && build "$etcd.new" go.etcd.io/etcd/server/v3) || return 1
+    mv "$etcd.new" "$etcd" || return 1 # whole, or not there
+  fi
+  (cd scripts/etcdbench && build "$work/etcdbench" .)
 }
 
 main() {
   case ${1:-} in
     -h | --help | help) help && return ;;
-    footprint) ;;
+    footprint | control | failover) ;;
     '') usage_error "what is to be measured?" ;;
     *) usage_error "there is no measurement called $1" ;;
   esac

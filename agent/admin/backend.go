@@ -35,6 +35,8 @@ type Backend interface {
 	// certainly did nothing fails with a *consensus.NotSentError.
 	ReadHere(ctx context.Context) (fsm.View, error)
 	Propose(ctx context.Context, p fsm.Proposal) (fsm.Result, error)
+	// Nudge tells a follower at once what is committed. It does not wait.
+	Nudge(id peer.ID)
 
 	Self() peer.ID
 	Raft() RaftStatus

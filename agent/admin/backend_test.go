@@ -88,6 +88,8 @@ func (b *backend) Apply(ctx context.Context, p fsm.Proposal) (fsm.Result, error)
 	return r, err
 }
 
+func (b *backend) Nudge(peer.ID) {}
+
 func (b *backend) Propose(_ context.Context, p fsm.Proposal) (fsm.Result, error) {
 	if leader, _ := b.state(); leader != b.self {
 		return fsm.Result{}, &consensus.NotSentError{Err: consensus.ErrNotLeader}

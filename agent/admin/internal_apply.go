@@ -42,6 +42,7 @@ func internalApply(c *call, in applyRequest) (applyAnswer, error) {
 		}
 	}
 	wg.Wait()
+	c.s.cfg.Backend.Nudge(c.who.peer) // it wants to answer from its own state
 	return out, nil
 }
 

@@ -162,9 +162,13 @@ func (s *Store) launch(batch []*parcel, done func()) {
 		return
 	}
 	s.stats.entryCommands.Observe(float64(len(batch)))
+	term := s.raft.CurrentTerm()
 	f := s.raft.Apply(entry, applyTimeout)
 	go func() { // ends with the future, which Close waits for
 		results, err := applied(f, len(batch))
+		if err == nil && s.raft.CurrentTerm() == term { // then the entry is of this term
+			s.committed.Store(&mark{f.Index(), term})
+		}
 		done()
 		for i, w := range batch {
 			if err != nil {

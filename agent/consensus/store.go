@@ -78,16 +78,19 @@ type Store struct {
 	calls    calls        // to Raft that are under way
 	loose    calls        // other work that Close waits for
 	queue    chan *parcel
-	reads    rounds // asks the leader
-	confirms rounds // asks the voters
-	pulse    *pulse.Hub
-	lost     sync.Map // peer.ID of servers whose pulse ended
-	crash    detector
-	life     context.Context // ends with stop
-	end      context.CancelFunc
-	stop     chan struct{}
-	wg       sync.WaitGroup
-	closed   sync.Once
+	// committed is the last entry of commands that was applied here as the leader.
+	committed atomic.Pointer[mark]
+	nudges    nudges
+	reads     rounds // asks the leader
+	confirms  rounds // asks the voters
+	pulse     *pulse.Hub
+	lost      sync.Map // peer.ID of servers whose pulse ended
+	crash     detector
+	life      context.Context // ends with stop
+	end       context.CancelFunc
+	stop      chan struct{}
+	wg        sync.WaitGroup
+	closed    sync.Once
 }
 
 // Open opens Raft on the given stores and starts it. Without state in the stores

@@ -119,5 +119,8 @@ func (s *stage) killTwo(ctx context.Context) error {
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("status page of the last one: %d", resp.StatusCode)
 	}
+	if err := s.refused(ctx, last); err != nil {
+		return err
+	}
 	return s.revive(ctx, dead...)
 }

@@ -12,7 +12,8 @@
 //   - a task runs through all of that: every occurrence has one terminal record,
 //     and the engines counted the attempts that the history knows;
 //   - with two of three agents dead the third serves its sessions and says plainly
-//     that it cannot write; all heals when they return.
+//     that it cannot write, by commands that exit with 3; all heals when they return;
+//   - a node is drained: the command ends when its last session has, and not before.
 //
 // It exits with 1 when any of that does not hold. See scripts/demo-test.sh.
 package main
@@ -72,6 +73,7 @@ func run(ctx context.Context, o options) (err error) {
 		{"a door is killed", (*stage).killDoor},
 		{"the central node is killed", (*stage).killCentral},
 		{"two of three are dead", (*stage).killTwo},
+		{"a node is drained", (*stage).drain},
 		{"the task's history", (*stage).checkTask},
 	}
 	s := newStage(d, o)

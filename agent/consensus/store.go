@@ -57,6 +57,10 @@ type Pulse struct {
 	Refused func(ctx context.Context, to peer.ID) bool
 }
 
+// cachedEntries are the last entries of the log that are kept in memory, 320 KiB each at
+// most.
+const cachedEntries = 128
+
 // DefaultElection is the election timeout when nothing else is said.
 const DefaultElection = 500 * time.Millisecond
 
@@ -140,7 +144,12 @@ func (s *Store) openRaft() error {
 	s.guard = &watchdog{LogStore: s.cfg.Stores.Logs, marker: s.cfg.Stores.marker, log: s.log, fatal: s.cfg.Fatal}
 	s.trans = newWrapper(s.stream, hl, s)
 	term := &stable{StableStore: s.cfg.Stores.Stable, fatal: s.cfg.Fatal}
-	r, err := raft.NewRaft(rc, machine{fsm.Raft{FSM: s.cfg.FSM}, s.pulse.Changed}, s.guard, term, s.cfg.Stores.Snapshots, s.trans)
+	// What was just written is sent to the followers and applied: not from the disk.
+	cache, err := raft.NewLogCache(cachedEntries, s.guard)
+	if err != nil {
+		return fmt.Errorf("open raft: %w", err)
+	}
+	r, err := raft.NewRaft(rc, machine{fsm.Raft{FSM: s.cfg.FSM}, s.pulse.Changed}, cache, term, s.cfg.Stores.Snapshots, s.trans)
 	if err != nil {
 		s.end()
 		return errors.Join(fmt.Errorf("open raft: %w", err), s.trans.Close())

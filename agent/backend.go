@@ -100,7 +100,10 @@ func (b backend) RemoveNode(ctx context.Context, p fsm.Proposal, force bool) (fs
 	if !ok {
 		return fsm.Result{}, fmt.Errorf("remove node: command %T", p.Command)
 	}
-	st := b.store.Status()
+	st, err := b.store.AwaitLeader(ctx) // without one the count below would say the wrong thing
+	if err != nil {
+		return fsm.Result{}, err
+	}
 	voters, alive := 0, 0
 	for _, id := range st.Voters {
 		if id == cmd.ID || b.view().Node(id) == nil { // the second: removed, on its way out of Raft

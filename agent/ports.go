@@ -16,5 +16,5 @@ func busyPort(what, addr, flag string, err error) error {
 	if _, port, _ := net.SplitHostPort(addr); port == "14747" {
 		hint = " (QlikView Server uses 14747 too)"
 	}
-	return fmt.Errorf("open %s: %s is in use by another program%s: stop that, or choose another with %s", what, addr, hint, flag)
+	return fmt.Errorf("open %s: %s is in use by another program%s: stop that, or choose another with %s: %w", what, addr, hint, flag, err)
 }

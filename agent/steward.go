@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ushercluster/usher/agent/consensus"
 	"github.com/ushercluster/usher/agent/logs"
 	"github.com/ushercluster/usher/agent/peer"
 	"github.com/ushercluster/usher/agent/placement"
@@ -245,6 +246,8 @@ func (a *Agent) moveCentral(ctx context.Context, to peer.ID) error {
 		}
 	}
 	switch {
+	case to == "" && len(st.Voters) > 2: // this node leads for the rest of its lease, and reaches nobody
+		return &consensus.QuorumError{Reachable: 1, Voters: len(st.Voters)}
 	case to == "":
 		return errors.New("no other live voter can take the central role")
 	case to == a.self && st.IsLeader:

@@ -26,7 +26,8 @@ import (
 // voting: who has taken part in this once does not again for ten seconds. Safety is
 // Raft's alone: this only asks for an election early.
 const (
-	refusedTwice = 10 * time.Millisecond // between the two tries
+	probes       = 6
+	probePause   = 10 * time.Millisecond
 	rankPause    = 50 * time.Millisecond
 	crashDamping = 10 * time.Second
 	statementAge = 5 * time.Second // older ones are forgotten
@@ -66,15 +67,29 @@ func standing(self, leader peer.ID, term uint64, voters []peer.ID, said map[peer
 type detector struct {
 	mu      sync.Mutex
 	said    map[peer.ID]statement
+	spoke   time.Time // when this node has last made a statement
 	decided time.Time // when a majority had last agreed
 	probing bool
 }
 
-// damped reports whether this node has taken part in an election by detection lately.
+// damped reports whether this node has made a statement lately. It counts also if the
+// election that followed was over before a majority of them had come here.
 func (d *detector) damped(now time.Time) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return !d.decided.IsZero() && now.Sub(d.decided) < crashDamping
+	return !d.spoke.IsZero() && now.Sub(d.spoke) < crashDamping
+}
+
+// speak keeps a statement of our own, unless there was one lately.
+func (d *detector) speak(self peer.ID, st statement) bool {
+	if d.damped(st.at) {
+		return false
+	}
+	d.note(self, st)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.spoke = st.at
+	return true
 }
 
 // note keeps a statement.
@@ -135,21 +150,35 @@ func (s *Store) linkDown(id peer.ID) {
 	}
 	if !s.spawn(func() {
 		defer s.crash.end()
-		for try := range 2 {
-			if try > 0 && !pause(s.life, refusedTwice) {
-				return
-			}
-			ctx, cancel := s.whileOpen(probeTimeout)
-			refused := s.cfg.Pulse.Refused(ctx, leader)
-			cancel()
-			if !refused {
-				return
-			}
+		if s.refusedTwice(leader) {
+			s.state(leader, term)
 		}
-		s.state(leader, term)
 	}) {
 		s.crash.end()
 	}
+}
+
+// refusedTwice dials a server until it was refused twice in a row, a few times at most:
+// of a process that is ending, some connections may go before the listener does.
+func (s *Store) refusedTwice(id peer.ID) bool {
+	refusals := 0
+	for try := range probes {
+		if try > 0 && !pause(s.life, probePause) {
+			return false
+		}
+		ctx, cancel := s.whileOpen(probeTimeout)
+		refused := s.cfg.Pulse.Refused(ctx, id)
+		cancel()
+		switch {
+		case !refused:
+			refusals = 0
+		case refusals == 1:
+			return true
+		default:
+			refusals++
+		}
+	}
+	return false
 }
 
 // restarted hears that a server's process is a new one.
@@ -161,8 +190,10 @@ func (s *Store) restarted(id peer.ID) {
 
 // state makes our own statement.
 func (s *Store) state(leader peer.ID, term uint64) {
+	if !s.crash.speak(s.cfg.Self, statement{leader, term, s.logEnd(), time.Now()}) {
+		return
+	}
 	s.log.Info().Str(logs.Peer, string(leader)).Uint64(logs.Term, term).Msg("the central node's process is gone")
-	s.crash.note(s.cfg.Self, statement{leader, term, s.logEnd(), time.Now()})
 	s.pulse.Gone(leader, term)
 	s.judge(leader, term)
 }
@@ -193,8 +224,10 @@ func (s *Store) judge(leader peer.ID, term uint64) {
 				break
 			}
 		}
-		if now := s.leader(); s.raft.CurrentTerm() != term || now != leader && now != "" {
-			return // somebody else was faster
+		// The term may have moved on: whoever stood first may have lost, because its log
+		// had grown since it spoke, or ours.
+		if now := s.leader(); now != leader && now != "" || s.raft.State() == raft.Leader {
+			return
 		}
 		ctx, cancel := s.whileOpen(s.cfg.Election)
 		defer cancel()

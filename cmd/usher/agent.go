@@ -49,10 +49,14 @@ func (p *program) agentRun(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := p.becomeNode(c, cfg, log); err != nil {
-		return err
-	}
-	a, err := p.machine.Open(cfg, agent.Options{Now: p.now, Log: log, Level: level})
+	ctx, release := watch.context(c.Context)
+	defer release()
+	a, err := heed(ctx, func() (running, error) {
+		if err := p.becomeNode(ctx, cfg, log); err != nil {
+			return nil, err
+		}
+		return p.machine.Open(cfg, agent.Options{Now: p.now, Log: log, Level: level})
+	})
 	if err != nil {
 		return err
 	}
@@ -70,20 +74,53 @@ func (p *program) logger(cfg config.Config) (zerolog.Logger, *logs.Level, error)
 }
 
 // becomeNode joins when the data directory belongs to no node yet.
-func (p *program) becomeNode(c *cli.Context, cfg config.Config, log zerolog.Logger) error {
+func (p *program) becomeNode(ctx context.Context, cfg config.Config, log zerolog.Logger) error {
 	has, err := p.machine.HasIdentity(cfg.DataDir)
 	if has || err != nil {
 		return err
 	}
+	if lost := lostCertificate(cfg.DataDir); lost != "" {
+		return permanent("put it back from a copy of this directory; or, on another server, usher join-token create --replace NODE, and here usher leave --purge and join with that token",
+			"%s is missing: without it this directory is no node, though one has run here", lost)
+	}
 	if len(cfg.Cluster.Join) == 0 {
 		return permanent("make a cluster with usher init, or join one with usher agent --join HOST", "there is no node in %s", cfg.DataDir)
 	}
-	answer, err := p.join(c, cfg, func(line string) { log.Info().Str("progress", line).Msg("joining") })
+	answer, err := p.join(ctx, cfg, func(line string) { log.Info().Str("progress", line).Msg("joining") })
 	if err != nil {
 		return err
 	}
 	log.Info().Str("cluster", answer.ClusterName).Strs("warnings", answer.Warnings).Msg("joined")
 	return nil
+}
+
+// heed runs f, which waits for nothing longer than ctx lasts. If it does all the same,
+// it is left behind after a moment: the process ends around it. When ctx ended, its
+// cause is why f failed.
+func heed[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	type result struct {
+		v   T
+		err error
+	}
+	var r result
+	done := make(chan result, 1)
+	go func() {
+		v, err := f()
+		done <- result{v, err}
+	}()
+	select {
+	case r = <-done:
+	case <-ctx.Done():
+		select {
+		case r = <-done:
+		case <-time.After(stopGrace):
+			r.err = ctx.Err()
+		}
+	}
+	if r.err != nil && ctx.Err() != nil {
+		return r.v, context.Cause(ctx)
+	}
+	return r.v, r.err
 }
 
 // serving is what serve needs beside the agent.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -73,6 +74,67 @@ func TestServeStops(t *testing.T) {
 			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
+		})
+	}
+}
+
+// An agent that is not running yet ends with its demonstration too.
+func TestLeashEndsAnAgentThatJoins(t *testing.T) {
+	f, dir, joining := newFixture(t), filepath.Join(t.TempDir(), demoPrefix+"1"), make(chan struct{})
+	f.vars["USHER_JOIN_TOKEN"] = "ushj_x"
+	f.machine.joining = func(ctx context.Context) error {
+		close(joining)
+		<-ctx.Done()
+		return fmt.Errorf("join: %w", ctx.Err())
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l, err := holdLeash(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		<-joining
+		l.release(0)
+	}()
+	code, _, stderr := f.do("agent", "--demo", dir, "--join", "10.0.0.1")
+	if code != exitFailed || !strings.Contains(stderr, "usher: the demonstration ended while this agent was starting\nnext: ") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+}
+
+// What does not listen is left behind, but not at once.
+func TestHeed(t *testing.T) {
+	why, own := errors.New("over"), errors.New("its own error")
+	tests := []struct {
+		name string
+		f    func(ctx context.Context, forever chan struct{}) error
+		end  bool
+		took time.Duration
+		want error
+	}{
+		{"it works", func(context.Context, chan struct{}) error { return nil }, false, 0, nil},
+		{"it fails", func(context.Context, chan struct{}) error { return own }, false, 0, own},
+		{"it listens", func(ctx context.Context, _ chan struct{}) error { <-ctx.Done(); return ctx.Err() }, true, 0, why},
+		{"it is done all the same", func(context.Context, chan struct{}) error { time.Sleep(time.Second); return nil }, true, time.Second, nil},
+		{"it hangs", func(_ context.Context, forever chan struct{}) error { <-forever; return nil }, true, stopGrace, why},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancelCause(t.Context())
+				defer cancel(nil)
+				if tt.end {
+					time.AfterFunc(0, func() { cancel(why) })
+				}
+				forever, began := make(chan struct{}), time.Now()
+				_, err := heed(ctx, func() (int, error) { return 1, tt.f(ctx, forever) })
+				if took := time.Since(began); !errors.Is(err, tt.want) || took != tt.took {
+					t.Errorf("%v after %s, want %v after %s", err, took, tt.want, tt.took)
+				}
+				close(forever) // the process would have ended
+			})
 		})
 	}
 }

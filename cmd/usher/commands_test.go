@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/ushercluster/usher/agent/admin"
+	"github.com/ushercluster/usher/agent/peer"
 )
 
 // against runs a command line against the API and returns its transcript.
@@ -30,10 +30,42 @@ func TestCommandsGolden(t *testing.T) {
 	if err := os.WriteFile(imports, []byte("settings:\n  log.level: debug\n  engine.max_sessions: 12\n  door.show_node: yes\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	tests := []struct {
-		name string
-		args []string
-	}{
+	tests := commandLines(imports)
+	covered := map[string]bool{}
+	for _, tt := range tests {
+		covered[strings.Join(tt.args[:min(2, len(tt.args))], " ")] = true
+		t.Run(tt.name, func(t *testing.T) {
+			f, api := newFixture(t), newFakeAPI(t)
+			api.fill()
+			people := against(t, f, api, tt.args...)
+			api.fill() // begin anew: some answers come in an order
+			programs := against(t, f, api, append(tt.args, "--output", "json")...)
+			if out := f.out.String(); !json.Valid([]byte(out)) {
+				t.Errorf("--output json printed no JSON:\n%s", out)
+			}
+			golden(t, filepath.Join("commands", tt.name+".txt"), strings.ReplaceAll(people+"\n"+programs, imports, "settings.yaml"))
+		})
+	}
+	// A command that nobody tests cannot slip in.
+	f := newFixture(t)
+	elsewhere := map[string]bool{"setting watch": true, "demo env": true, "demo keep": true} // see their own tests
+	for _, c := range f.commands() {
+		for _, sub := range c.Subcommands {
+			if name := c.Name + " " + sub.Name; !covered[name] && !elsewhere[name] {
+				t.Errorf("usher %s has no golden file", name)
+			}
+		}
+	}
+}
+
+// commandLine is a line that a healthy cluster answers.
+type commandLine struct {
+	name string
+	args []string
+}
+
+func commandLines(imports string) []commandLine {
+	return []commandLine{
 		{"status", []string{"status"}},
 		{"node-list", []string{"node", "list"}},
 		{"node-show", []string{"node", "show", "bi-1"}},
@@ -47,8 +79,10 @@ func TestCommandsGolden(t *testing.T) {
 		{"central-move", []string{"central", "move", "bi-3"}},
 		{"cluster-rename", []string{"cluster", "rename", "new"}},
 		{"session-list", []string{"session", "list", "--node", "bi-1", "--document", "sales"}},
-		{"session-show", []string{"session", "show", "k3x"}},
-		{"session-close", []string{"session", "close", "k3x"}},
+		{"session-show", []string{"session", "show", sid1}},
+		{"session-show-page", []string{"session", "show", "E8DE93A0C2168E61"}},
+		{"session-close", []string{"session", "close", sid1}},
+		{"session-close-page", []string{"session", "close", "e8de93a0"}},
 		{"document-list", []string{"document", "list"}},
 		{"document-show", []string{"document", "show", "sales"}},
 		{"setting-list", []string{"setting", "list"}},
@@ -58,6 +92,8 @@ func TestCommandsGolden(t *testing.T) {
 		{"setting-unset", []string{"setting", "unset", "door.trusted_networks"}},
 		{"setting-export", []string{"setting", "export"}},
 		{"setting-import", []string{"setting", "import", imports}},
+		{"setting-import-none", []string{"setting", "import", "testdata/settings-none.yaml"}},
+		{"setting-import-reset", []string{"setting", "import", "testdata/settings-none.yaml", "--reset", "--yes"}},
 		{"setting-history", []string{"setting", "history", "--limit", "2"}},
 		{"setting-history-key", []string{"setting", "history", "log.level"}},
 		{"task-add", []string{"task", "add", "nightly", "--document", "sales", "--cron", "30 2 * * *", "--zone", "Europe/Berlin", "--attempt-timeout", "10m"}},
@@ -78,39 +114,29 @@ func TestCommandsGolden(t *testing.T) {
 		{"token-list", []string{"token", "list"}},
 		{"token-revoke", []string{"token", "revoke", "tttttttt"}},
 	}
-	covered := map[string]bool{}
-	for _, tt := range tests {
-		covered[strings.Join(tt.args[:min(2, len(tt.args))], " ")] = true
-		t.Run(tt.name, func(t *testing.T) {
-			f, api := newFixture(t), newFakeAPI(t)
-			api.fill()
-			people := against(t, f, api, tt.args...)
-			api.fill() // begin anew: some answers come in an order
-			programs := against(t, f, api, append(tt.args, "--output", "json")...)
-			if out := f.out.String(); !json.Valid([]byte(out)) {
-				t.Errorf("--output json printed no JSON:\n%s", out)
-			}
-			golden(t, filepath.Join("commands", tt.name+".txt"), strings.ReplaceAll(people+"\n"+programs, imports, "settings.yaml"))
-		})
-	}
-	// A command that nobody tests cannot slip in.
-	f := newFixture(t)
-	elsewhere := map[string]bool{"setting watch": true, "demo env": true} // see their own tests
-	for _, c := range f.commands() {
-		for _, sub := range c.Subcommands {
-			if name := c.Name + " " + sub.Name; !covered[name] && !elsewhere[name] {
-				t.Errorf("usher %s has no golden file", name)
-			}
-		}
-	}
+}
+
+// errorCase is a line and what the API answers otherwise than a healthy cluster's.
+type errorCase struct {
+	name string
+	args []string
+	fill func(*fakeAPI)
 }
 
 func TestErrorsGolden(t *testing.T) {
-	tests := []struct {
-		name string
-		args []string
-		fill func(*fakeAPI)
-	}{
+	for _, tt := range append(refusals(), mistakes()...) {
+		t.Run(tt.name, func(t *testing.T) {
+			f, api := newFixture(t), newFakeAPI(t)
+			api.fill()
+			tt.fill(api)
+			golden(t, filepath.Join("errors", tt.name+".txt"), against(t, f, api, tt.args...))
+		})
+	}
+}
+
+// refusals are answers that any command may get.
+func refusals() []errorCase {
+	return []errorCase{
 		{"no-quorum", []string{"setting", "set", "door.show_node", "true"}, func(a *fakeAPI) {
 			a.on("PUT /v1/settings/door.show_node", refused(503, admin.CodeNoQuorum, "no quorum: 1 of 3 servers reachable", ""))
 		}},
@@ -127,11 +153,11 @@ func TestErrorsGolden(t *testing.T) {
 		{"task-failed", []string{"task", "run", "nightly", "--wait"}, func(a *fakeAPI) {
 			a.on("GET /v1/occurrences/nightly@2030-01-02T02:30:00Z", *occurrence("failed"))
 		}},
-		{"drain-undone", []string{"node", "drain", "bi-1"}, func(a *fakeAPI) {
-			a.on("GET /v1/nodes/"+string(id1), node1())
+		{"refused-by-the-state", []string{"node", "remove", "bi-1", "--yes"}, func(a *fakeAPI) {
+			a.on("DELETE /v1/nodes/"+string(id1), refused(409, "state", "only 1 of 2 voters would be alive", ""))
 		}},
-		{"node-unreachable", []string{"session", "close", "k3x"}, func(a *fakeAPI) {
-			a.on("DELETE /v1/sessions/k3x", refused(502, admin.CodeUnreachable, "bi-2 did not answer", ""))
+		{"node-unreachable", []string{"session", "close", sid1}, func(a *fakeAPI) {
+			a.on("DELETE /v1/sessions/"+sid1, refused(502, admin.CodeUnreachable, "bi-2 did not answer", ""))
 		}},
 		{"unknown-outcome", []string{"cluster", "rename", "new"}, func(a *fakeAPI) {
 			a.on("POST /v1/cluster/rename", refused(504, admin.CodeUnknownOutcome, "the leader was lost", ""))
@@ -142,17 +168,53 @@ func TestErrorsGolden(t *testing.T) {
 		{"remove-not-asked", []string{"node", "remove", "bi-1"}, func(*fakeAPI) {}},
 		{"task-remove-not-asked", []string{"task", "remove", "nightly"}, func(*fakeAPI) {}},
 		{"leave-not-asked", []string{"leave"}, func(*fakeAPI) {}},
+	}
+}
+
+// mistakes are what draining, sessions and imports find wrong themselves.
+func mistakes() []errorCase {
+	return []errorCase{
+		{"drain-undone", []string{"node", "drain", "bi-1"}, func(a *fakeAPI) {
+			undone := node1()
+			undone.Modified = drainedAt + 1
+			a.on("GET /v1/nodes/"+string(id1), undone)
+		}},
+		{"drain-lost", []string{"node", "drain", "bi-1"}, func(a *fakeAPI) {
+			lost := drained(nil)
+			lost.Status = peer.StatusFailed
+			a.on("GET /v1/nodes/"+string(id1), drained(nil), lost)
+		}},
+		{"drain-behind", []string{"node", "drain", "bi-1"}, func(a *fakeAPI) {
+			a.on("GET /v1/nodes/"+string(id1), node1()) // as it was before
+		}},
+		{"drain-unheard", []string{"node", "drain", "bi-1"}, func(a *fakeAPI) {
+			a.on("GET /v1/nodes/"+string(id1), drained(&admin.Count{Revision: drainedAt - 1}))
+		}},
+		{"drain-silent", []string{"node", "drain", "bi-1"}, func(a *fakeAPI) {
+			a.on("GET /v1/nodes/"+string(id1), drained(nil))
+		}},
+		{"session-ambiguous", []string{"session", "show", "e8de93a0"}, func(a *fakeAPI) {
+			l := sessions()
+			l.Items = append(l.Items, l.Items[0], l.Items[0]) // one of them twice, as when it moves
+			l.Items[1].ID = sid2
+			a.on("GET /v1/sessions", l)
+		}},
+		{"session-absent", []string{"session", "close", "0123456789abcdef"}, func(a *fakeAPI) {
+			l := sessions()
+			l.Missing = nil
+			a.on("GET /v1/sessions", l)
+		}},
+		{"session-on-a-silent-node", []string{"session", "close", "0123456789abcdef"}, func(*fakeAPI) {}},
+		{"no-such-engine", []string{"session", "list", "--engine", "nope"}, func(a *fakeAPI) {
+			a.on("GET /v1/sessions", admin.List[admin.Session]{})
+		}},
+		{"reset-all-not-asked", []string{"setting", "import", "testdata/settings-none.yaml", "--reset"}, func(*fakeAPI) {}},
+		{"import-empty", []string{"setting", "import", "testdata/settings-empty.yaml", "--reset", "--yes"}, func(*fakeAPI) {}},
+		{"import-null", []string{"setting", "import", "testdata/settings-null.yaml"}, func(*fakeAPI) {}},
+		{"import-twice", []string{"setting", "import", "testdata/settings-twice.yaml"}, func(*fakeAPI) {}},
 		{"reset-not-asked", []string{"setting", "import", "testdata/settings.json", "--reset"}, func(*fakeAPI) {}},
 		{"import-shape", []string{"setting", "import", "testdata/settings-bad.yaml"}, func(*fakeAPI) {}},
 		{"import-absent", []string{"setting", "import", "testdata/absent.yaml"}, func(*fakeAPI) {}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			f, api := newFixture(t), newFakeAPI(t)
-			api.fill()
-			tt.fill(api)
-			golden(t, filepath.Join("errors", tt.name+".txt"), against(t, f, api, tt.args...))
-		})
 	}
 }
 
@@ -172,79 +234,6 @@ func TestStaleGolden(t *testing.T) {
 			golden(t, filepath.Join("stale", name+".txt"), people+"\n"+programs)
 		})
 	}
-}
-
-func TestUsageGolden(t *testing.T) {
-	lines := []string{
-		"", "help", "--help", "help node drain", "node drain --help", "node --help", "setting set -h", "demo --help", "agent --help",
-		"stauts", "node lst", "node", "node frobnicate", "status extra", "node show", "task add", "setting set log.level", "join",
-		"status --adress x", "node drain n --dead-line 3s", "status --qqqqqqqqqq", "--name x init", "status --output xml", "status --output",
-		"status --timeout soon", "status --timeout 0s", "node set bi-1", "node set bi-1 --weight heavy", "task add x --document d",
-		"task add x --every 1h", "task add x --document d --every 1h --cron '* * * * *'", "task add x --document d --every 1h --start soon",
-		"completion tcsh", "engine", "engine --documents /absent/dir", "demo --nodes 10", "demo extra", "demo --port-base 80",
-		"status --address ftp://x", "node drain n --deadline -3s", "version --output json", "version", "--version",
-	}
-	var b strings.Builder
-	for _, line := range lines {
-		f := newFixture(t)
-		f.vars["USHER_ADDRESS"] = "http://127.0.0.1:1"
-		args := strings.Fields(strings.ReplaceAll(line, "'* * * * *'", "*****"))
-		code, out, err := f.do(args...)
-		b.WriteString(transcript(args, code, out, err, "") + "\n")
-		if code == exitUsage && !strings.Contains(err, "next: ") {
-			t.Errorf("usher %s: a usage error without the next step:\n%s", line, err)
-		}
-	}
-	golden(t, "usage.txt", b.String())
-}
-
-// Flags may stand anywhere behind their command, those of the program anywhere.
-func TestArrange(t *testing.T) {
-	f := newFixture(t)
-	tests := map[string]string{
-		"status --output json":                    "usher --output=json status",
-		"--output=json status":                    "usher --output=json status",
-		"node show bi-1 --output json":            "usher --output=json node show -- bi-1",
-		"node remove bi-1 --yes --force=false":    "usher node remove --yes --force=false -- bi-1",
-		"node remove -- --yes":                    "usher node remove -- --yes",
-		"setting import - --reset":                "usher setting import --reset -- -",
-		"status --token-file -":                   "usher --token-file=- status",
-		"node show help":                          "usher node show -- help",
-		"agent -engine a=b --engine http://x/?,":  "usher agent --engine=a=b --engine=http://x/?,",
-		"demo env --port-base 1 --timeout 3s":     "usher --timeout=3s demo env --port-base=1",
-		"setting set k --timeout 3s v":            "usher --timeout=3s setting set -- k v",
-		"task add t --document -x --every 1h -- ": "usher task add --document=-x --every=1h -- t",
-	}
-	for in, want := range tests {
-		l, err := arrange(f.globals(), f.commands(), strings.Fields(in))
-		if err != nil {
-			t.Errorf("%s: %v", in, err)
-			continue
-		}
-		if got := strings.Join(l.argv(), " "); got != want {
-			t.Errorf("%s\n got  %s\n want %s", in, got, want)
-		}
-	}
-}
-
-func FuzzArrange(f *testing.F) {
-	f.Add("node remove bi-1 --yes")
-	f.Add("--output json setting set a b -- c")
-	f.Add("agent --engine= -- --")
-	p := &program{stdout: io.Discard, stderr: io.Discard}
-	f.Fuzz(func(t *testing.T, s string) {
-		l, err := arrange(p.globals(), p.commands(), strings.Split(s, " "))
-		if err != nil {
-			if e := explain(err); e.code != exitUsage || e.next == "" {
-				t.Errorf("%q: exit %d, next %q", s, e.code, e.next)
-			}
-			return
-		}
-		again, err := arrange(p.globals(), p.commands(), l.argv()[1:])
-		if err != nil || strings.Join(again.argv(), "\x00") != strings.Join(l.argv(), "\x00") {
-			t.Errorf("%q: arranged twice it is another line: %q, %q, %v", s, l.argv(), again.argv(), err)
-		}
-	})
 }
 
 func TestManualIsFresh(t *testing.T) {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -75,21 +76,30 @@ func (p *program) ownConfig(c *cli.Context) config.Config {
 // owner did not name.
 func (p *program) token(c *cli.Context, own bool) (string, error) {
 	value, _ := p.env("USHER_TOKEN")
+	where := "USHER_TOKEN"
+	switch file := c.String("token-file"); file {
+	case "":
+	case "-":
+		where = "standard input"
+	default:
+		where = file
+	}
 	text, err := identity.ReadSecret(c.String("token-file"), value, p.stdin)
 	if errors.Is(err, identity.ErrNoSecret) {
 		if !own {
 			return "", nil
 		}
-		text, err = identity.ReadSecret(filepath.Join(p.ownConfig(c).DataDir, adminTokenName), "", nil)
+		where = filepath.Join(p.ownConfig(c).DataDir, adminTokenName)
+		text, err = identity.ReadSecret(where, "", nil)
 		if err != nil {
 			return "", nil // not there, or not ours to read
 		}
 	}
 	if err != nil {
-		return "", &failure{exitUsage, err, "give the file of an API token with --token-file, or set USHER_TOKEN"}
+		return "", &failure{exitDenied, fmt.Errorf("API token: %w", err), "give the file of an API token with --token-file, or set USHER_TOKEN"}
 	}
 	if _, err := identity.ParseAPIToken(text); err != nil {
-		return "", &failure{exitUsage, err, "make one with usher token create"}
+		return "", &failure{exitDenied, fmt.Errorf("API token in %s: %w", where, err), "copy the token again, or make one on a node with usher token create"}
 	}
 	return text, nil
 }

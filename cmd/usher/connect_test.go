@@ -85,15 +85,19 @@ func TestToken(t *testing.T) {
 		own   bool // write it as the data directory's admin.token
 		want  string
 		code  int
+		says  string
 	}{
 		{name: "none", want: ""},
 		{name: "environment", vars: map[string]string{"USHER_TOKEN": good}, want: good},
 		{name: "file", args: []string{"--token-file", file}, want: good},
 		{name: "file beats environment", args: []string{"--token-file", file}, vars: map[string]string{"USHER_TOKEN": "x"}, want: good},
 		{name: "stdin", args: []string{"--token-file", "-"}, stdin: good, want: good},
-		{name: "not a token", vars: map[string]string{"USHER_TOKEN": "hunter2"}, code: exitUsage},
-		{name: "truncated", vars: map[string]string{"USHER_TOKEN": good[:30]}, code: exitUsage},
-		{name: "no file", args: []string{"--token-file", file + ".absent"}, code: exitUsage},
+		{name: "not a token", vars: map[string]string{"USHER_TOKEN": "hunter2"}, code: exitDenied, says: "API token in USHER_TOKEN: "},
+		{name: "truncated", vars: map[string]string{"USHER_TOKEN": good[:30]}, code: exitDenied, says: "truncated: it has 30 of"},
+		{name: "truncated on the way", args: []string{"--token-file", "-"}, stdin: good[:40], code: exitDenied, says: "API token in standard input: "},
+		{name: "another file", args: []string{"--token-file", "connect_test.go"}, code: exitDenied, says: "over 4096 bytes"},
+		{name: "a bad file", args: []string{"--token-file", "testdata/settings.json"}, code: exitDenied, says: "API token in testdata/settings.json: "},
+		{name: "no file", args: []string{"--token-file", file + ".absent"}, code: exitDenied, says: "no such file"},
 		// The first admin's token must not go to an address that was named.
 		{name: "own token stays here", own: true, want: ""},
 	}
@@ -115,6 +119,9 @@ func TestToken(t *testing.T) {
 			code, _, err := f.do(append([]string{"status", "--output", "json", "--address", api.URL}, tt.args...)...)
 			if code != tt.code || got != tt.want {
 				t.Errorf("exit %d, token %q: %s", code, got, err)
+			}
+			if !strings.Contains(err, tt.says) || tt.code != 0 && !strings.Contains(err, "\nnext: ") {
+				t.Errorf("says %q", err)
 			}
 			if strings.Contains(err, "hunter2") {
 				t.Error("the error shows the secret")

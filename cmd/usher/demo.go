@@ -27,10 +27,10 @@ func (p *program) demoCommand() *cli.Command {
 		Action: p.demoRun,
 		Subcommands: []*cli.Command{{
 			Name: "env", Usage: "print the variables that point the command at the demonstration",
-			Description: "Of several the newest that lives, or the one at --port-base:\n  eval \"$(usher demo env)\"",
+			Description: "Of several the newest that is ready, or the one at --port-base:\n  eval \"$(usher demo env)\"",
 			Flags:       []cli.Flag{number("port-base", "the demonstration at these ports")},
 			Action:      p.demoEnvRun,
-		}},
+		}, p.keepCommand()},
 	}
 }
 
@@ -70,8 +70,7 @@ func (p *program) demoRun(c *cli.Context) (err error) {
 	if err := d.announce(c); err != nil {
 		return err
 	}
-	d.watch(ctx)
-	return nil
+	return d.watch(ctx)
 }
 
 // newDemo chooses directory and ports. Nothing runs yet.
@@ -80,24 +79,20 @@ func (p *program) newDemo(c *cli.Context) (*demo, error) {
 	if n < 1 || n > demoNodesMost {
 		return nil, usage("use --nodes 1 to 9", "--nodes %d is out of range", n)
 	}
-	base, err := demoPorts(n, c.Int("port-base"))
-	if err != nil {
-		return nil, err
-	}
 	documents := c.String("documents")
 	if documents != "" {
+		var err error
 		if documents, err = filepath.Abs(documents); err != nil {
 			return nil, fmt.Errorf("find documents: %w", err)
 		}
 	}
-	sweepDemos(os.TempDir())
-	dir, err := os.MkdirTemp("", demoPrefix)
+	base, claim, err := claimPorts(n, c.Int("port-base"))
 	if err != nil {
-		return nil, fmt.Errorf("make demonstration directory: %w", err)
+		return nil, err
 	}
-	d := &demo{p: p, dir: dir, base: base, documents: documents, began: p.now(), progress: &progress{p: p}}
-	d.layOut(n)
-	if err := d.open(); err != nil {
+	sweepDemos(os.TempDir())
+	d := &demo{p: p, base: base, claim: claim, documents: documents, began: p.now(), progress: &progress{p: p}}
+	if err := d.open(n); err != nil {
 		return nil, errors.Join(err, d.close())
 	}
 	return d, nil

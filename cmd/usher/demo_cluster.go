@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,14 +19,17 @@ import (
 
 // demo is a cluster of processes on this machine:
 //
-//	demo ---- starts ----> usher agent --config DIR/node-1/usher.yaml --demo DIR
-//	  |                      |
-//	  '-- DIR/alive.sock <---'   each agent holds a connection and ends with it
+//	demo ---- starts ----> usher demo keep       makes DIR and removes it
+//	  |  ---- its stdin -->   |
+//	  |                       '-- DIR/alive.sock <---.
+//	  '------ starts ----> usher agent --config DIR/node-1/usher.yaml --demo DIR
 //
-// The connection, not a signal, ties the agents to the demonstration: it breaks
-// however the demonstration ends, it ties agents that the user started again in
-// another terminal as well, and it works alike on all systems. Whoever ends last
-// removes DIR.
+// The keeper ends when the pipe from the demonstration breaks, and an agent when its
+// connection to the keeper does. Pipe and connection break however the other end
+// ends, kill -9 included; they tie agents that the user started again in another
+// terminal as well, and they work alike on all systems. Each begins before there is
+// anything that could be left behind. The keeper removes DIR when the last agent has
+// ended; if it was killed itself, the last agent does.
 type demo struct {
 	p         *program
 	dir       string
@@ -36,7 +40,8 @@ type demo struct {
 	progress  *progress
 
 	nodes     []*demoNode
-	leash     *leash
+	claim     net.Listener // keeps the block of ports
+	keeper    *keeper
 	cluster   string
 	token     string
 	joinToken string
@@ -72,16 +77,18 @@ func (d *demo) layOut(n int) {
 	}
 }
 
-// open writes the marker, the documents and the configurations, and holds the leash.
-func (d *demo) open() error {
+// open gets a directory and writes the marker, the documents and the configurations.
+func (d *demo) open(n int) error {
+	var err error
+	if d.keeper, err = d.p.startKeeper(); err != nil {
+		return err
+	}
+	d.dir = d.keeper.dir
+	d.layOut(n)
 	if err := d.writeState(nil); err != nil {
 		return err
 	}
-	var err error
 	if d.task, err = d.prepareDocuments(); err != nil {
-		return err
-	}
-	if d.leash, err = holdLeash(d.dir); err != nil {
 		return err
 	}
 	for i, n := range d.nodes {
@@ -171,7 +178,7 @@ func foreignEnv(all []string) []string {
 }
 
 // watch tells of nodes that end, until ctx does.
-func (d *demo) watch(ctx context.Context) {
+func (d *demo) watch(ctx context.Context) error {
 	for {
 		select {
 		case n := <-d.deaths:
@@ -180,29 +187,33 @@ func (d *demo) watch(ctx context.Context) {
 				how = n.err.Error()
 			}
 			fmt.Fprintf(d.p.stderr, "%s (process %d) ended: %s\n  start it again: %s\n", n.name, n.pid, how, d.startCommand(n))
+		case <-d.keeper.ended:
+			return errKeeper
 		case <-ctx.Done():
-			return
+			return nil
 		}
 	}
 }
+
+// errKeeper ends a demonstration: its agents end as well.
+var errKeeper = failed("start it again", "the demonstration's keeper (usher demo keep) was killed")
 
 // close ends all agents, those too that the user started again, and removes the
 // directory.
 func (d *demo) close() error {
 	d.progress.done()
-	if d.leash != nil {
-		d.leash.release(demoStopBound)
+	defer d.claim.Close()
+	if d.keeper == nil {
+		return nil
 	}
+	d.keeper.close()
 	for _, n := range d.nodes {
 		if n.kill != nil {
 			n.kill()
 		}
 	}
 	d.wg.Wait()
-	if err := os.RemoveAll(d.dir); err != nil {
-		return fmt.Errorf("remove demonstration directory: %w", err)
-	}
-	return nil
+	return removeDemo(d.dir) // there, if the keeper was killed or an agent hung
 }
 
 // died says why a node ended before the demonstration was ready.

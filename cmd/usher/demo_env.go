@@ -20,8 +20,8 @@ func (p *program) demoEnvRun(c *cli.Context) error {
 		return failed("start it with usher demo --port-base", "no demonstration runs at ports from %d on", c.Int("port-base"))
 	case !found:
 		return failed("start one with usher demo", "no demonstration runs on this machine, or not for this user")
-	case s.Ready == nil || len(s.Ready.Nodes) == 0:
-		return failed("try again in a moment", "the demonstration is still starting")
+	case !s.ready():
+		return failed("try again when it says that it is one cluster", "the demonstration at ports from %d on (process %d) is still starting", s.PortBase, s.PID)
 	}
 	address := liveAPI(c.Context, s.Ready.Nodes)
 	env := map[string]string{"USHER_ADDRESS": address, "USHER_TOKEN": s.Ready.Token}
@@ -36,20 +36,24 @@ func (p *program) demoEnvRun(c *cli.Context) error {
 	})
 }
 
-// newestDemo is the newest one that lives, or the one at base.
+// newestDemo is the newest one that is ready, of all or of those at base; when none
+// is, the newest that is still starting.
 func newestDemo(temp string, base int) (demoState, bool) {
-	var newest demoState
+	var best demoState
 	found := false
 	for _, dir := range demoDirs(temp) {
 		s, err := readDemo(dir)
-		if err != nil || base != 0 && s.PortBase != base || !leashHeld(dir) {
+		if err != nil || base != 0 && s.PortBase != base {
 			continue
 		}
-		if !found || s.Began.After(newest.Began) {
-			newest, found = s, true
+		if held, _ := leashHeld(dir); !held { // an error too is no demonstration to point at
+			continue
+		}
+		if !found || s.ready() && !best.ready() || s.ready() == best.ready() && s.Began.After(best.Began) {
+			best, found = s, true
 		}
 	}
-	return newest, found
+	return best, found
 }
 
 // liveAPI is the first node that answers: the user may have killed some. When none

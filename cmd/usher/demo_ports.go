@@ -6,7 +6,8 @@ import (
 	"strconv"
 )
 
-// Ports of a demonstration: ten for each node, of which it uses three.
+// Ports of a demonstration: ten for each node, of which it uses three. The last of the
+// first ten claims the block.
 const (
 	demoBase  = 18080
 	demoBlock = 100 // to the next default base
@@ -16,26 +17,43 @@ const (
 	portDoor     = 0
 	portAPI      = 1
 	portCluster  = 2
+	portClaim    = 9
 )
 
-// demoPorts finds the base of a free block. A base that somebody asked for is taken
-// or refused; the default one moves on.
-func demoPorts(nodes, asked int) (int, error) {
+// claimPorts finds the base of a free block and holds a port of the block that no
+// agent uses: of two demonstrations that start together one gets it. A base that
+// somebody asked for is taken or refused; the default one moves on.
+func claimPorts(nodes, asked int) (base int, claim net.Listener, err error) {
 	if asked != 0 {
 		if asked < 1024 || asked+nodes*portsPerNode > 65535 {
-			return 0, usage("use --port-base 1024 to 65000", "--port-base %d is out of range", asked)
+			return 0, nil, usage("use --port-base 1024 to 65000", "--port-base %d is out of range", asked)
 		}
-		if busy := busyPort(nodes, asked); busy != 0 {
-			return 0, failed("choose another --port-base, or leave it out", "port %d is in use by another program", busy)
+		claim, busy := claimBlock(nodes, asked)
+		if busy != 0 {
+			return 0, nil, failed("choose another --port-base, or leave it out", "port %d is in use by another program", busy)
 		}
-		return asked, nil
+		return asked, claim, nil
 	}
 	for i := range demoTries {
-		if base := demoBase + i*demoBlock; busyPort(nodes, base) == 0 {
-			return base, nil
+		base := demoBase + i*demoBlock
+		if claim, busy := claimBlock(nodes, base); busy == 0 {
+			return base, claim, nil
 		}
 	}
-	return 0, failed("choose a free block with --port-base", "no free block of ports was found from %d to %d", demoBase, demoBase+demoTries*demoBlock)
+	return 0, nil, failed("choose a free block with --port-base", "no free block of ports was found from %d to %d", demoBase, demoBase+demoTries*demoBlock)
+}
+
+// claimBlock names the port that is busy, or 0.
+func claimBlock(nodes, base int) (net.Listener, int) {
+	claim, err := net.Listen("tcp", loopbackAddr(base+portClaim))
+	if err != nil {
+		return nil, base + portClaim
+	}
+	if busy := busyPort(nodes, base); busy != 0 {
+		_ = claim.Close()
+		return nil, busy
+	}
+	return claim, 0
 }
 
 // busyPort is the first port of the block that cannot be had; 0 when all can.

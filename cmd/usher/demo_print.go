@@ -42,6 +42,8 @@ type demoState struct {
 	Ready    *demoReady `json:"ready"` // null: not yet
 }
 
+func (s demoState) ready() bool { return s.Ready != nil && len(s.Ready.Nodes) > 0 }
+
 const stateName = "demo.json"
 
 func (d *demo) writeState(ready *demoReady) error {

@@ -67,6 +67,8 @@ func (d *demo) until(ctx context.Context, what string, look func(context.Context
 		select {
 		case n := <-d.deaths:
 			return d.died(n)
+		case <-d.keeper.ended:
+			return errKeeper
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-t.C:

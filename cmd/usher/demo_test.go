@@ -2,13 +2,11 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,99 +15,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/ushercluster/usher/agent"
-	"github.com/ushercluster/usher/agent/admin"
-	"github.com/ushercluster/usher/agent/config"
-	"github.com/ushercluster/usher/agent/peer"
 )
 
-// The demonstration runs this test binary as its agents: see TestMain.
-const stubEnv = "STUB_OF_THE_AGENT"
-
-func TestMain(m *testing.M) {
-	switch os.Getenv(stubEnv) {
-	case "":
-		os.Exit(m.Run())
-	case "parent": // a demonstration that is going to be killed
-		_ = os.Setenv(stubEnv, "agent")
-		os.Exit(stubProgram().run(os.Args[1:]))
-	case "broken":
-		if len(os.Args) > 1 && os.Args[1] == "agent" {
-			fmt.Fprintln(os.Stderr, "the stub is broken on purpose")
-			os.Exit(3)
-		}
-	}
-	os.Exit(stubProgram().run(os.Args[1:]))
-}
-
-// stubProgram is the real program around an agent that only answers the admin API.
-func stubProgram() *program {
-	signals := make(chan os.Signal, 4)
-	p := systemProgram(signals)
-	p.machine = stubMachine{}
-	return p
-}
-
-type stubMachine struct{ systemMachine }
-
-func (stubMachine) HasIdentity(string) (bool, error) { return true, nil }
-
-func (stubMachine) Init(context.Context, config.Config, string, func() time.Time) (agent.InitResult, error) {
-	return agent.InitResult{ClusterName: "demo", AdminToken: "usht_stub", JoinToken: "ushj_stub"}, nil
-}
-
-func (stubMachine) Open(cfg config.Config, _ agent.Options) (running, error) {
-	ln, err := net.Listen("tcp", cfg.API.Listen)
-	if err != nil {
-		return nil, err
-	}
-	return &stubAgent{cfg: cfg, ln: ln, fakeRun: newFakeRun()}, nil
-}
-
-// stubAgent answers what the demonstration asks, until the process ends.
-type stubAgent struct {
-	*fakeRun
-	cfg config.Config
-	ln  net.Listener
-}
-
-func (a *stubAgent) Run(ctx context.Context) error {
-	go func() { _ = http.Serve(a.ln, http.HandlerFunc(a.answer)) }()
-	fmt.Fprintln(os.Stderr, "the stub runs")
-	<-ctx.Done()
-	return nil
-}
-
-func (a *stubAgent) answer(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	var v any = struct{}{}
-	switch path := r.URL.Path; {
-	case path == "/v1/health":
-		v = admin.Health{Status: "ok"}
-	case path == "/v1/status":
-		var s admin.Status
-		_, _ = fmt.Sscan(os.Getenv("STUB_NODES"), &s.Counts.NodesAlive)
-		s.Counts.EnginesHealthy, s.Servers.Voters = s.Counts.NodesAlive, s.Counts.NodesAlive
-		v = s
-	case path == "/v1/nodes":
-		l := admin.List[admin.Node]{}
-		for i := range 9 {
-			l.Items = append(l.Items, admin.Node{ID: stubID(i), Name: fmt.Sprintf("node-%d", i+1)})
-		}
-		v = l
-	case strings.HasPrefix(path, "/v1/engines/"):
-		v = admin.Engine{URL: "http://127.0.0.1:1"}
-	case path == "/hang":
-		<-r.Context().Done() // until the process ends
-		return
-	}
-	_ = json.NewEncoder(w).Encode(v)
-}
-
-func stubID(i int) peer.ID { return peer.ID(strings.Repeat(string(rune('a'+i)), 16)) }
-
-// demoRun is a demonstration under test.
+// demoTest is a demonstration under test.
 type demoTest struct {
 	*fixture
 	temp  string
@@ -312,36 +220,6 @@ func TestDemoNodeKilledAndStartedAgain(t *testing.T) {
 	}
 }
 
-// Nobody is left to clean up when the demonstration itself is killed: the agents do.
-func TestDemoKilled(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("needs a temporary directory that processes agree on")
-	}
-	d := newDemoTest(t, 3)
-	parent := exec.Command(d.executable, "demo", "--output", "json", "--nodes", "3")
-	parent.Env = append(os.Environ(), stubEnv+"=parent")
-	out, err := parent.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := parent.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ready := readReady(t, bufio.NewReader(out))
-	var gone []func()
-	for _, n := range ready.Nodes {
-		gone = append(gone, hold(t, n.API))
-	}
-	if err := parent.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = parent.Wait()
-	for _, g := range gone {
-		g()
-	}
-	d.nothingLeft(t)
-}
-
 func TestDemoThatCannotStart(t *testing.T) {
 	d := newDemoTest(t, 3)
 	t.Setenv(stubEnv, "broken")
@@ -372,21 +250,33 @@ func TestDemoWithoutDocuments(t *testing.T) {
 }
 
 func TestDemoPorts(t *testing.T) {
-	base, err := demoPorts(3, 0)
+	base, claim, err := claimPorts(3, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := net.Listen("tcp", loopbackAddr(base+portsPerNode+portCluster))
+	defer claim.Close()
+	// Nothing listens on the ports of the first one yet, and they are its own.
+	next, other, err := claimPorts(3, 0)
+	if err != nil || next <= base {
+		t.Fatalf("two have the block at %d: %v", next, err)
+	}
+	if _, _, err := claimPorts(3, base); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("port %d is in use", base+portClaim)) {
+		t.Errorf("a block that is taken: %v", err)
+	}
+	_ = other.Close()
+	ln, err := net.Listen("tcp", loopbackAddr(next+portsPerNode+portCluster))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	if _, err := demoPorts(3, base); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("port %d is in use", base+portsPerNode+portCluster)) {
+	if _, _, err := claimPorts(3, next); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("port %d is in use", next+portsPerNode+portCluster)) {
 		t.Errorf("a busy port: %v", err)
 	}
-	if next, err := demoPorts(3, 0); err != nil || next <= base {
-		t.Errorf("the default base stays at %d: %v", next, err)
+	again, other, err := claimPorts(1, next)
+	if err != nil || again != next {
+		t.Fatalf("what was refused is still held: %v", err)
 	}
+	_ = other.Close()
 }
 
 func TestDemoSweepsOnlyWhatIsDead(t *testing.T) {
@@ -410,6 +300,54 @@ func TestDemoSweepsOnlyWhatIsDead(t *testing.T) {
 		if _, err := os.Stat(dir); (err == nil) != want {
 			t.Errorf("%s is there: %v, want %v", filepath.Base(dir), err == nil, want)
 		}
+	}
+}
+
+// Of several the newest that is ready is pointed at; one that starts, if there is no
+// other, is named as that.
+func TestNewestDemo(t *testing.T) {
+	temp := t.TempDir()
+	put := func(name string, base int, age time.Duration, ready, lives bool) {
+		t.Helper()
+		d := &demo{p: newFixture(t).program, dir: filepath.Join(temp, demoPrefix+name), base: base, began: ago(age)}
+		if err := os.Mkdir(d.dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if lives {
+			l, err := holdLeash(d.dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { l.release(time.Second) })
+		}
+		var r *demoReady
+		if ready {
+			r = &demoReady{Token: name, Nodes: []readyNode{{Name: "node-1"}}}
+		}
+		if err := d.writeState(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("old", 1, time.Hour, true, true)
+	put("new", 2, time.Minute, true, true)
+	put("starts", 3, time.Second, false, true)
+	put("dead", 4, time.Millisecond, true, false)
+	for base, want := range map[int]string{0: "new", 1: "old", 2: "new"} {
+		if s, found := newestDemo(temp, base); !found || !s.ready() || s.Ready.Token != want {
+			t.Errorf("at %d: %+v, want %s", base, s, want)
+		}
+	}
+	if s, found := newestDemo(temp, 3); !found || s.ready() {
+		t.Errorf("one that starts: %+v, %v", s, found)
+	}
+	if s, found := newestDemo(temp, 4); found {
+		t.Errorf("one that is dead: %+v", s)
+	}
+	t.Setenv("TMPDIR", temp)
+	t.Setenv("TMP", temp)
+	code, _, err := newFixture(t).do("demo", "env", "--port-base", "3")
+	if want := fmt.Sprintf("usher: the demonstration at ports from 3 on (process %d) is still starting\nnext: ", os.Getpid()); code != exitFailed || !strings.HasPrefix(err, want) {
+		t.Errorf("exit %d: %s", code, err)
 	}
 }
 

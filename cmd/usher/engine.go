@@ -65,6 +65,9 @@ const engineStop = 5 * time.Second
 // WebSockets last, and have limits of their own.
 func serveEngine(ctx context.Context, h http.Handler, addr string, log zerolog.Logger) error {
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if portBusy(err) {
+		return failed("stop the program that has it, or choose another address with --listen", "open engine: %w", err)
+	}
 	if err != nil {
 		return permanent("choose another address with --listen", "open engine: %w", err)
 	}

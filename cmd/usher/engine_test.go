@@ -41,7 +41,7 @@ func TestEnginePortBusy(t *testing.T) {
 	defer ln.Close()
 	f := newFixture(t)
 	code, _, stderr := f.do("engine", "--documents", t.TempDir(), "--listen", ln.Addr().String())
-	if code != exitPermanent || !strings.Contains(stderr, "next: choose another address with --listen") {
+	if code != exitFailed || !strings.Contains(stderr, "next: stop the program that has it, or choose another address with --listen") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 }

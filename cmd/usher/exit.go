@@ -86,6 +86,12 @@ func explain(err error) *failure {
 		return &failure{exitPermanent, err, ""} // each one names its own next step
 	case isRemoved(err):
 		return &failure{exitPermanent, err, "usher leave --purge clears the data directory, so that the machine can join again"}
+	case isDamaged(err):
+		return &failure{exitPermanent, err, "look at the disk; then on another server usher join-token create --replace NODE, and here usher leave --purge and join with it: docs/operations.md, When nodes are down"}
+	case isRolledBack(err):
+		return &failure{exitFailed, err, "start the agent again: it sets the old state aside and follows the cluster anew"}
+	case portBusy(err): // whatever else is said of it: the port may be given back
+		return &failure{exitFailed, err, "stop the program that has the port, or choose another one"}
 	case isPermanent(err):
 		return &failure{exitPermanent, err, "mend that, then start again; usher agent --print-config shows where each value comes from"}
 	case errors.Is(err, admin.ErrUnreachable):
@@ -119,6 +125,12 @@ func explainProblem(err error, p *admin.Problem) *failure {
 		f.or("somebody was faster: look again, then repeat")
 	case admin.CodeInvalid:
 		f.or("correct the value, then repeat")
+	case admin.CodeClosing, admin.CodeBehind, admin.CodeTooMany:
+		f.or("try again in a moment, or ask another node with --address")
+	case admin.CodeInternal:
+		f.or("read the log of the agent that answered")
+	default: // a refusal by the state, which says itself what it minds
+		f.or("see usher status, mend what is said above, then repeat")
 	}
 	return f
 }

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"fmt"
 	"slices"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/ushercluster/usher/agent/admin"
 	"github.com/ushercluster/usher/agent/config"
 )
 
@@ -27,6 +30,28 @@ func number(name, usage string) *cli.IntFlag {
 
 func period(name, usage string) *cli.DurationFlag {
 	return &cli.DurationFlag{Name: name, Usage: "`DURATION` " + usage}
+}
+
+// among makes values that are not from lo to hi usage errors, before anything is sent.
+func among(f *cli.IntFlag, lo, hi int) *cli.IntFlag {
+	f.Action = func(_ *cli.Context, v int) error {
+		if v < lo || v > hi {
+			return usage(fmt.Sprintf("use %d to %d", lo, hi), "--%s %d is out of range", f.Name, v)
+		}
+		return nil
+	}
+	return f
+}
+
+// lasting is among for durations.
+func lasting(f *cli.DurationFlag, lo, hi time.Duration) *cli.DurationFlag {
+	f.Action = func(_ *cli.Context, v time.Duration) error {
+		if v < lo || v > hi {
+			return usage(fmt.Sprintf("use %s to %s", admin.Duration(lo), admin.Duration(hi)), "--%s %s is out of range", f.Name, admin.Duration(v))
+		}
+		return nil
+	}
+	return f
 }
 
 // yes is the flag of commands that cannot be taken back.

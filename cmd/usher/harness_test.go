@@ -181,6 +181,7 @@ type fakeMachine struct {
 	cfg     config.Config
 	runs    *fakeRun
 	held    int // so many purges find an agent running
+	joining func(context.Context) error
 	purged  string
 }
 
@@ -193,10 +194,13 @@ func (m *fakeMachine) Init(_ context.Context, cfg config.Config, name string, _ 
 	return r, m.err
 }
 
-func (m *fakeMachine) Join(_ context.Context, cfg config.Config, o agent.JoinOptions) (identity.JoinAnswer, error) {
+func (m *fakeMachine) Join(ctx context.Context, cfg config.Config, o agent.JoinOptions) (identity.JoinAnswer, error) {
 	m.cfg = cfg
 	m.joined = append(m.joined, o)
 	o.Progress("asking 10.0.0.1:14747")
+	if m.joining != nil {
+		return identity.JoinAnswer{}, m.joining(ctx)
+	}
 	return identity.JoinAnswer{ClusterID: "c", ClusterName: "prod", NodeName: cfg.Node.Name, Contacts: []string{"10.0.0.1:14747"}}, m.err
 }
 

@@ -78,7 +78,7 @@ func exitCodes() [][2]string {
 		{fmt.Sprint(exitUsage), "the command line is wrong"},
 		{fmt.Sprint(exitNoQuorum), "no quorum: too few servers are up to agree"},
 		{fmt.Sprint(exitUnreachable), "no agent answered"},
-		{fmt.Sprint(exitDenied), "the token is missing, wrong or not allowed to"},
+		{fmt.Sprint(exitDenied), "the token is missing, malformed, wrong or not allowed to"},
 		{fmt.Sprint(exitPermanent), "the configuration is wrong; starting again will not help"},
 	}
 }

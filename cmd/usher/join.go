@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 
 	"github.com/urfave/cli/v2"
@@ -49,7 +50,7 @@ func (p *program) joinRun(c *cli.Context) error {
 	}
 	g := &progress{p: p}
 	defer g.done()
-	a, err := p.join(c, cfg, func(line string) { g.say("%s", line) })
+	a, err := p.join(c.Context, cfg, func(line string) { g.say("%s", line) })
 	g.done()
 	if err != nil {
 		return err
@@ -65,12 +66,12 @@ func (p *program) joinRun(c *cli.Context) error {
 }
 
 // join finds the token and joins.
-func (p *program) join(c *cli.Context, cfg config.Config, say func(string)) (identity.JoinAnswer, error) {
+func (p *program) join(ctx context.Context, cfg config.Config, say func(string)) (identity.JoinAnswer, error) {
 	token, err := p.joinToken(cfg)
 	if err != nil {
 		return identity.JoinAnswer{}, err
 	}
-	ctx, cancel := p.untilSignal(c.Context)
+	ctx, cancel := p.untilSignal(ctx)
 	defer cancel()
 	return p.machine.Join(ctx, cfg, agent.JoinOptions{Token: token, Now: p.now, Progress: say})
 }

@@ -99,7 +99,7 @@ func (a *arranger) flag(word string) error {
 		f, local = findFlag(a.globals, name), false
 	}
 	if f == nil {
-		return a.unknownFlag(name)
+		return a.unknownFlag(name, word)
 	}
 	full := "--" + f.Names()[0]
 	if _, isBool := f.(*cli.BoolFlag); !isBool && !given {
@@ -160,7 +160,7 @@ func findFlag(flags []cli.Flag, name string) cli.Flag {
 	return nil
 }
 
-func (a *arranger) unknownFlag(name string) error {
+func (a *arranger) unknownFlag(name, word string) error {
 	var names []string
 	for _, f := range slices.Concat(a.flags(), a.globals) {
 		names = append(names, f.Names()[0])
@@ -168,10 +168,18 @@ func (a *arranger) unknownFlag(name string) error {
 	next := commandName(a.path) + " --help lists the flags"
 	if best := config.Closest(name, names); best != "" {
 		next = "did you mean --" + best + "?"
+	} else if a.takesValue() {
+		next = "a value that begins with - goes behind --, as in " + commandName(a.path) + " KEY -- " + word
 	} else if len(a.path) == 0 {
 		next = "write the command first: usher COMMAND --" + name
 	}
 	return usage(next, "%s has no flag --%s", commandName(a.path), name)
+}
+
+// takesValue reports whether what looks like a flag may be meant as the value of a
+// setting.
+func (a *arranger) takesValue() bool {
+	return len(a.path) > 0 && strings.HasSuffix(a.path[len(a.path)-1].ArgsUsage, " VALUE")
 }
 
 func unknownCommand(word string, path, commands []*cli.Command) error {

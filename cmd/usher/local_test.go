@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -81,6 +82,7 @@ func TestLocalFailures(t *testing.T) {
 		{"agent, no such file", nil, true, nil, []string{"agent", "--config", "/absent/usher.yaml"}, exitPermanent, "next: name a file"},
 		{"agent, file of the environment", nil, true, map[string]string{"USHER_CONFIG": "/absent/usher.yaml"}, []string{"agent"}, exitPermanent, "/absent/usher.yaml"},
 		{"agent, permanent", perm("the port is taken"), true, nil, []string{"agent"}, exitPermanent, "the port is taken"},
+		{"agent, busy port", fmt.Errorf("%w: open door: %w", agent.ErrPermanent, syscall.EADDRINUSE), true, nil, []string{"agent"}, exitFailed, "next: stop the program that has the port"},
 		{"agent, passing", errors.New("disk is busy"), true, nil, []string{"agent"}, exitFailed, "disk is busy"},
 		{"agent, demo is over", nil, true, nil, []string{"agent", "--demo", "/absent"}, exitPermanent, "is over"},
 	}
@@ -94,6 +96,39 @@ func TestLocalFailures(t *testing.T) {
 			code, _, err := f.do(tt.args...)
 			if code != tt.code || !strings.Contains(err, tt.want) {
 				t.Errorf("exit %d, want %d with %q:\n%s", code, tt.code, tt.want, err)
+			}
+		})
+	}
+}
+
+// A node whose certificate is lost is told apart from a directory that never was one,
+// and does not join as a new node by itself.
+func TestLostCertificate(t *testing.T) {
+	tests := []struct {
+		name  string
+		files []string
+		args  []string
+		want  string
+	}{
+		{"never a node", nil, nil, "next: make a cluster with usher init"},
+		{"a node has run", []string{"node.id", "node.key", "ca.pem", "raft"}, nil, "node.crt is missing"},
+		{"and has a token", []string{"raft"}, []string{"--join", "10.0.0.1"}, "node.crt is missing"},
+		{"a node was made", []string{"node.id", "node.key", "ca.pem"}, nil, "node.crt is missing"},
+		{"a join was cut short", []string{"node.id", "node.key", "join.pending", "ca.pem"}, nil, "next: make a cluster with usher init"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFixture(t)
+			f.vars["USHER_JOIN_TOKEN"] = "ushj_x"
+			dir := t.TempDir()
+			for _, name := range tt.files {
+				if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			code, _, err := f.do(append([]string{"agent", "--data-dir", dir}, tt.args...)...)
+			if code != exitPermanent || !strings.Contains(err, tt.want) || len(f.machine.joined) > 0 {
+				t.Errorf("exit %d, joined %d times: %s", code, len(f.machine.joined), err)
 			}
 		})
 	}
@@ -195,7 +230,14 @@ func TestPurgeLeavesOtherFiles(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, "raft"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"raft/log", "state.cache", ".state.cache-123", adminTokenName, "report.csv"} {
+	const aside = "rolled-back-20260102T030405"
+	if err := os.MkdirAll(filepath.Join(dir, "raft."+aside), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{
+		"raft/log", "state.cache", ".state.cache-123", "state.cache.damaged", adminTokenName, "report.csv",
+		"raft." + aside + "/log", "state.cache." + aside,
+	} {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -305,6 +347,35 @@ func watchSettings(t *testing.T, args ...string) (code int, out, err string) {
 	}
 	f.vars["USHER_ADDRESS"] = api.URL
 	return f.do(append([]string{"setting", "watch"}, args...)...)
+}
+
+// An unset setting has no row; the history says who did it, as of that answer.
+func TestSettingWatchTellsWhoUnset(t *testing.T) {
+	f, api := newFixture(t), newFakeAPI(t)
+	unset := settings()
+	unset.Items[0].Value, unset.Items[0].Source = "false", admin.SourceDefault
+	asked := 0
+	api.answers["GET /v1/settings"] = func(*http.Request) answer {
+		asked++
+		if asked == 1 {
+			return answer{status: 200, body: settings()}
+		}
+		if asked == 3 {
+			f.signal <- os.Interrupt
+		}
+		return answer{status: 200, body: unset, header: map[string]string{"X-Usher-Index": "813"}}
+	}
+	api.on("GET /v1/settings/door.show_node/history", admin.List[admin.Audit]{Items: []admin.Audit{
+		{Revision: 814, At: testNow(), Actor: "token:later", Action: "setting.set"},
+		{Revision: 813, At: ago(time.Second), Actor: "token:nobody", Action: "setting.unset", Code: "denied"},
+		{Revision: 813, At: ago(time.Second), Actor: "local:root", Action: "setting.unset"},
+		{Revision: 700, At: ago(time.Hour), Actor: "token:abc", Action: "setting.set"},
+	}})
+	f.vars["USHER_ADDRESS"] = api.URL
+	code, out, err := f.do("setting", "watch")
+	if want := "03:04:04Z  door.show_node  true -> false by local:root (default)\n"; code != exitDone || out != want {
+		t.Errorf("exit %d\ngot  %q\nwant %q\n%s", code, out, want, err)
+	}
 }
 
 func TestSettingWatch(t *testing.T) {

@@ -101,11 +101,35 @@ func agentFile(name string) bool {
 	case "raft", "state.cache", "archive", adminTokenName, config.SocketName:
 		return true
 	}
-	return strings.HasPrefix(name, ".state.cache-") // half-written
+	for _, prefix := range []string{".state.cache-", "raft.rolled-back-", "state.cache.rolled-back-"} { // half-written, set aside
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return name == "state.cache.damaged"
+}
+
+// lostCertificate is the path of the node's certificate if it is missing where a node
+// has run, or has been made. A join under way has none yet.
+func lostCertificate(dataDir string) string {
+	there := func(name string) bool {
+		_, err := os.Stat(filepath.Join(dataDir, name))
+		return err == nil
+	}
+	if path := filepath.Join(dataDir, "node.crt"); !there("node.crt") && (there("raft") || there("ca.pem") && !there("join.pending")) {
+		return path
+	}
+	return ""
 }
 
 // isRemoved reports whether the cluster removed this node.
 func isRemoved(err error) bool { return errors.Is(err, agent.ErrRemoved) }
+
+// isDamaged reports whether the node's state lacks what the node had promised.
+func isDamaged(err error) bool { return errors.Is(err, agent.ErrDamaged) }
+
+// isRolledBack reports whether the cluster knows a later start of this node.
+func isRolledBack(err error) bool { return errors.Is(err, agent.ErrRolledBack) }
 
 // isPermanent reports whether starting again will not mend the error.
 func isPermanent(err error) bool { return errors.Is(err, agent.ErrPermanent) }

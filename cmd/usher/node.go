@@ -22,8 +22,8 @@ func (p *program) nodeCommand() *cli.Command {
 			{
 				Name: "set", Usage: "change what operators may set of a node", ArgsUsage: "NODE",
 				Flags: []cli.Flag{
-					number("weight", "share of new sessions, 1 to 1000; 100 is normal"),
-					number("priority", "order of promotion from standby, 0 to 1000; the lowest first"),
+					among(number("weight", "share of new sessions, 1 to 1000; 100 is normal"), 1, 1000),
+					among(number("priority", "order of promotion from standby, 0 to 1000; the lowest first"), 0, 1000),
 					text("tags", "A,B", `tags for tasks; "" removes all`),
 					text("public-name", "NAME", `name by which users reach its door; "" removes it`),
 				},
@@ -31,8 +31,8 @@ func (p *program) nodeCommand() *cli.Command {
 			},
 			{
 				Name: "drain", Usage: "let a node keep its sessions and take no new ones", ArgsUsage: "NODE",
-				Description: "Waits until the last session has ended, and shows how many are left.",
-				Flags:       []cli.Flag{period("deadline", "after which the sessions that are left are moved; none by default"), reason, detach()},
+				Description: "Waits until the node itself says that its last session has ended, and shows how many are left. When the node does not answer it fails: the sessions are gone with the node, or it is only cut off.",
+				Flags:       []cli.Flag{lasting(period("deadline", "after which the sessions that are left are moved, at most 720h; none by default"), time.Second, maxDrain), reason, detach()},
 				Action:      p.action(exactly(1), (*call).nodeDrain),
 			},
 			{
@@ -52,6 +52,9 @@ func (p *program) nodeCommand() *cli.Command {
 		},
 	}
 }
+
+// maxDrain is the furthest deadline that the cluster takes.
+const maxDrain = 30 * 24 * time.Hour
 
 func (c *call) arg(n int) string { return c.cli.Args().Get(n) }
 
@@ -210,38 +213,6 @@ func (c *call) nodeState(set stateFunc) error {
 		return err
 	}
 	return c.emit(c.cli, n, func(o *printer) { o.line("%s is %s", n.Name, string(n.State)) })
-}
-
-func (c *call) nodeDrain() error {
-	if c.cli.Duration("deadline") < 0 {
-		return usage("give a time such as --deadline 30m", "--deadline %s is no time", c.cli.Duration("deadline"))
-	}
-	if c.cli.Bool("detach") {
-		return c.nodeState(c.api.Drain)
-	}
-	n, err := ask(c, func(ctx context.Context) (admin.Node, error) {
-		return c.api.Drain(ctx, c.arg(0), admin.StateChange{Reason: c.cli.String("reason"), Deadline: admin.Duration(c.cli.Duration("deadline"))})
-	})
-	if err != nil {
-		return err
-	}
-	began := c.now()
-	err = c.until(func(g *progress) (bool, error) {
-		if n, err = ask(c, func(ctx context.Context) (admin.Node, error) { return c.api.Node(ctx, string(n.ID), admin.Stale()) }); err != nil {
-			return false, err
-		}
-		if n.State != peer.StateDraining {
-			return false, failed("see usher node show "+n.Name, "%s is %s: somebody changed its state meanwhile", n.Name, n.State)
-		}
-		g.say("%s is draining: %d sessions left, %s", n.Name, n.Load.Sessions, span(c.now().Sub(began)))
-		return n.Load.Sessions == 0 && (n.Load.ReportAge > 0 || n.Status != peer.StatusAlive), nil
-	})
-	if err != nil {
-		return err
-	}
-	return c.emit(c.cli, n, func(o *printer) {
-		o.line("%s is drained after %s: no session is left", n.Name, span(c.now().Sub(began).Round(time.Second)))
-	})
 }
 
 func (c *call) nodeRemove() error {

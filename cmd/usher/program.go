@@ -33,7 +33,10 @@ type program struct {
 // terminals says which streams a person looks at.
 type terminals struct{ in, out, err bool }
 
-const defaultPoll = time.Second
+const (
+	defaultPoll  = time.Second
+	leastTimeout = 10 * time.Millisecond
+)
 
 // systemProgram takes everything from the operating system.
 func systemProgram(signals <-chan os.Signal) *program {
@@ -148,8 +151,8 @@ func checkGlobals(c *cli.Context) error {
 	if f := c.String("output"); f != formatTable && f != formatJSON {
 		return usage("use --output table or --output json", "--output %q is no format", f)
 	}
-	if c.Duration("timeout") <= 0 {
-		return usage("give a time such as --timeout 10s", "--timeout %s is no time", c.Duration("timeout"))
+	if d := c.Duration("timeout"); d < leastTimeout {
+		return usage("give a time such as --timeout 10s, at least "+leastTimeout.String(), "--timeout %s is too short for an answer", d)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -23,10 +24,14 @@ func (p *program) sessionCommand() *cli.Command {
 				},
 				Action: p.action(exactly(0), (*call).sessionList),
 			},
-			{Name: "show", Usage: "show one session", ArgsUsage: "SESSION", Action: p.action(exactly(1), (*call).sessionShow)},
+			{
+				Name: "show", Usage: "show one session", ArgsUsage: "SESSION",
+				Description: "SESSION is its ID or the beginning of that: at least 8 digits, as lists, pages and engines show them.",
+				Action:      p.action(exactly(1), (*call).sessionShow),
+			},
 			{
 				Name: "close", Usage: "end a session", ArgsUsage: "SESSION",
-				Description: "What it holds in the engine's memory is lost; its browser begins a new one at its next request.",
+				Description: "SESSION is its ID or the beginning of that, at least 8 digits. What it holds in the engine's memory is lost; its browser begins a new one at its next request.",
 				Action:      p.action(exactly(1), (*call).sessionClose),
 			},
 		},
@@ -39,12 +44,39 @@ func (c *call) sessionList() error {
 	if err != nil {
 		return err
 	}
+	if err := c.checkEngine(f.Engine, l); err != nil {
+		return err
+	}
 	truth := c.truthOf(l.Meta)
 	return c.emit(c.cli, l, func(o *printer) {
 		truth(o)
 		o.sessions(c.program, l.Items)
 		o.missing(l.Missing)
 	})
+}
+
+// checkEngine tells an engine without sessions from one that does not exist.
+func (c *call) checkEngine(name string, l admin.List[admin.Session]) error {
+	if name == "" || len(l.Items) > 0 {
+		return nil
+	}
+	engines, err := listAll(c, c.api.Engines)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, e := range engines.Items {
+		if e.Name == name || string(e.ID) == name {
+			return nil
+		}
+		names = append(names, e.Name)
+	}
+	slices.Sort(names)
+	next := "no node has an engine"
+	if names = slices.Compact(names); len(names) > 0 {
+		next = "there are: " + strings.Join(names, ", ")
+	}
+	return failed(next, "no engine is called %q", name)
 }
 
 func (o *printer) sessions(p *program, all []admin.Session) {
@@ -71,7 +103,11 @@ func (o *printer) missing(nodes []admin.Ref) {
 }
 
 func (c *call) sessionShow() error {
-	s, err := ask(c, func(ctx context.Context) (admin.Session, error) { return c.api.Session(ctx, c.arg(0)) })
+	id, err := c.sessionID(c.arg(0))
+	if err != nil {
+		return err
+	}
+	s, err := ask(c, func(ctx context.Context) (admin.Session, error) { return c.api.Session(ctx, id) })
 	if err != nil {
 		return err
 	}
@@ -92,8 +128,11 @@ func (c *call) sessionShow() error {
 }
 
 func (c *call) sessionClose() error {
-	id := c.arg(0)
-	_, err := ask(c, func(ctx context.Context) (struct{}, error) { return struct{}{}, c.api.CloseSession(ctx, id) })
+	id, err := c.sessionID(c.arg(0))
+	if err != nil {
+		return err
+	}
+	_, err = ask(c, func(ctx context.Context) (struct{}, error) { return struct{}{}, c.api.CloseSession(ctx, id) })
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,11 @@ func (p *program) settingCommand() *cli.Command {
 				Action: p.action(exactly(0), (*call).settingList),
 			},
 			{Name: "get", Usage: "print one setting's value", ArgsUsage: "KEY", Action: p.action(exactly(1), (*call).settingGet)},
-			{Name: "set", Usage: "set a value, in force on every node at once", ArgsUsage: "KEY VALUE", Action: p.action(exactly(2), (*call).settingSet)},
+			{
+				Name: "set", Usage: "set a value, in force on every node at once", ArgsUsage: "KEY VALUE",
+				Description: "A value that begins with - goes behind --:\n  usher setting set KEY -- -1",
+				Action:      p.action(exactly(2), (*call).settingSet),
+			},
 			{Name: "unset", Usage: "bring the default back", ArgsUsage: "KEY", Action: p.action(exactly(1), (*call).settingUnset)},
 			{
 				Name: "export", Usage: "print the settings for import",
@@ -33,7 +37,7 @@ func (p *program) settingCommand() *cli.Command {
 			},
 			{
 				Name: "import", Usage: "set what a file says, all or nothing", ArgsUsage: "FILE",
-				Description: "FILE is what export printed, as YAML or JSON; - is standard input.",
+				Description: "FILE is what export printed, as YAML or JSON; - is standard input. One that names no setting changes nothing, and with --reset unsets all.",
 				Flags:       []cli.Flag{toggle("reset", "bring the default back of what the file does not name"), yes()},
 				Action:      p.action(exactly(1), (*call).settingImport),
 			},
@@ -51,9 +55,7 @@ func (p *program) settingCommand() *cli.Command {
 }
 
 func limit() cli.Flag {
-	f := number("limit", "show at most so many, the newest first")
-	f.Value = 50
-	return f
+	return among(withNumber(number("limit", "show at most so many, 1 to 1000, the newest first"), 50), 1, 1000)
 }
 
 func (c *call) settingList() error {
@@ -135,16 +137,29 @@ func (c *call) settingImport() error {
 	if err != nil {
 		return err
 	}
+	others, send := "", c.api.ImportSettings
 	if s.Reset = c.cli.Bool("reset"); s.Reset {
-		if err := c.confirm(c.cli, "set %s and bring all others back to their defaults", count(len(s.Settings), "setting")); err != nil {
+		if err := c.confirm(c.cli, "%s", resetQuestion(len(s.Settings))); err != nil {
 			return err
 		}
+		others = "; all others have their defaults"
+	} else if len(s.Settings) == 0 { // what export prints where nothing is set
+		send = func(ctx context.Context, _ admin.Settings, opts ...admin.Option) (admin.Settings, error) {
+			return c.api.ExportSettings(ctx, false, opts...)
+		}
 	}
-	out, err := ask(c, func(ctx context.Context) (admin.Settings, error) { return c.api.ImportSettings(ctx, s) })
+	out, err := ask(c, func(ctx context.Context) (admin.Settings, error) { return send(ctx, s) })
 	if err != nil {
 		return err
 	}
-	return c.emit(c.cli, out, func(o *printer) { o.line("set: %s", count(len(s.Settings), "setting")) })
+	return c.emit(c.cli, out, func(o *printer) { o.line("set: %s%s", count(len(s.Settings), "setting"), others) })
+}
+
+func resetQuestion(named int) string {
+	if named == 0 {
+		return "the file names no setting: bring all back to their defaults"
+	}
+	return fmt.Sprintf("set %s and bring all others back to their defaults", count(named, "setting"))
 }
 
 // readSettings reads what export printed. YAML reads JSON too.
@@ -176,19 +191,25 @@ func (p *program) readSettings(path string) (admin.Settings, error) {
 // what a value may be is for the cluster to say.
 func parseSettings(text []byte) (admin.Settings, error) {
 	var file struct {
-		Settings map[string]yaml.Node `yaml:"settings"`
-		Reset    yaml.Node            `yaml:"reset"` // of an export as JSON; the flag decides
+		Settings yaml.Node `yaml:"settings"`
+		Reset    yaml.Node `yaml:"reset"` // of an export as JSON; the flag decides
 	}
 	dec := yaml.NewDecoder(strings.NewReader(string(text)))
 	dec.KnownFields(true)
-	if err := dec.Decode(&file); err != nil {
+	switch err := dec.Decode(&file); {
+	case errors.Is(err, io.EOF):
+		return admin.Settings{}, errors.New("the file is empty: an export without settings is {settings: {}}")
+	case err != nil:
 		return admin.Settings{}, fmt.Errorf("read settings: %w", err)
-	}
-	if len(file.Settings) == 0 {
+	case file.Settings.Kind != yaml.MappingNode: // an empty one is an answer, a missing one is a mistake
 		return admin.Settings{}, errors.New("there is nothing below the key settings")
 	}
+	values := map[string]yaml.Node{}
+	if err := file.Settings.Decode(&values); err != nil {
+		return admin.Settings{}, fmt.Errorf("read settings: %w", err)
+	}
 	s := admin.Settings{Settings: map[string]string{}}
-	for key, value := range file.Settings {
+	for key, value := range values {
 		if value.Kind != yaml.ScalarNode || value.Tag == "!!null" {
 			return admin.Settings{}, fmt.Errorf("line %d: %s needs one value", value.Line, key)
 		}

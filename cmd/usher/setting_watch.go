@@ -26,7 +26,7 @@ func (c *call) settingWatch() error {
 		changes := settingChanges(before, now, keys)
 		before = now
 		for _, ch := range changes {
-			if err := c.printChange(ch); err != nil {
+			if err := c.printChange(c.attribute(ch, l.Revision)); err != nil {
 				return err
 			}
 		}
@@ -65,8 +65,26 @@ type settingChange struct {
 	By     string    `json:"by,omitempty"`
 }
 
-// settingChanges compares two answers, by key; the first answer is no change. An
-// unset setting has no row, so nobody knows who did it and when.
+// attribute finds who unset a setting, and when: it has no row any more, but the
+// history does. revision is that of the answer which shows it.
+func (c *call) attribute(ch settingChange, revision uint64) settingChange {
+	if ch.Source != admin.SourceDefault {
+		return ch
+	}
+	l, err := ask(c, func(ctx context.Context) (admin.List[admin.Audit], error) { return c.api.SettingHistory(ctx, ch.Key) })
+	if err != nil {
+		return ch // the change is worth telling without
+	}
+	for _, a := range l.Items { // the newest first
+		if a.Revision <= revision && a.Code == "" {
+			ch.By, ch.At = a.Actor, a.At
+			break
+		}
+	}
+	return ch
+}
+
+// settingChanges compares two answers, by key; the first answer is no change.
 func settingChanges(before, now map[string]admin.Setting, keys []string) []settingChange {
 	var out []settingChange
 	for key, s := range now {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"syscall"
@@ -16,6 +17,12 @@ func stopSignals() []os.Signal { return []os.Signal{os.Interrupt, syscall.SIGTER
 
 // ownGroup keeps the terminal's Ctrl-C from a child: its parent stops it in order.
 func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
+
+// connRefused reports whether nothing listens where somebody once did.
+func connRefused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
+
+// portBusy reports whether an address could not be bound because another program has it.
+func portBusy(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }
 
 // ownedByUs reports whether the file belongs to this user.
 func ownedByUs(info os.FileInfo) bool {

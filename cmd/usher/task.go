@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 
@@ -59,18 +62,30 @@ func (p *program) taskCommand() *cli.Command {
 
 func taskFlags() []cli.Flag {
 	return []cli.Flag{
-		text("document", "DOCUMENT", "what is reloaded"),
-		period("every", "interval, counted from --start"),
-		text("cron", "EXPRESSION", "five fields: minute, hour, day of month, month, day of week"),
+		text("document", "DOCUMENT", "what is reloaded: its name, at most 128 bytes"),
+		lasting(period("every", "interval, counted from --start, 1s to 87600h"), time.Second, 10*365*24*time.Hour),
+		text("cron", "EXPRESSION", "five fields: minute, hour, day of month, month, day of week; six with seconds first; or @hourly, @daily, @weekly, @monthly, @yearly"),
 		text("zone", "ZONE", "time zone of --cron, such as Europe/Berlin; by default UTC"),
 		text("start", "TIME", "not before this time, such as 2030-01-31T06:00:00Z; by default now"),
 		text("engine", "ENGINE", "name of the engine that runs it; by default any"),
 		text("tag", "TAG", "tag of the nodes that may run it; by default all"),
-		number("attempts", "tries for one due time (default 3)"),
-		period("attempt-timeout", "that one try may take (default 1h)"),
-		period("catch-up", "by which a due time may be late; later it is recorded as missed (default 1h)"),
+		among(number("attempts", "tries for one due time, 1 to 100 (default 3)"), 1, 100),
+		lasting(period("attempt-timeout", "that one try may take, at most 168h (default 1h)"), time.Second, 7*24*time.Hour),
+		lasting(period("catch-up", "by which a due time may be late, at most 720h; later it is recorded as missed (default 1h)"), time.Second, 30*24*time.Hour),
 		toggle("replace", "change the task if there is one of this name"),
 	}
+}
+
+const (
+	maxDocumentName = 128 // bytes, as in load reports
+
+	// Times outside of these years are mistakes, and the API takes no others.
+	firstYear, lastYear = 1970, 2200
+)
+
+// validDocument reports whether a document can be called that.
+func validDocument(name string) bool {
+	return len(name) <= maxDocumentName && utf8.ValidString(name) && !strings.ContainsFunc(name, unicode.IsControl)
 }
 
 func (c *call) taskAdd() error {
@@ -83,6 +98,8 @@ func (c *call) taskAdd() error {
 	switch {
 	case spec.Document == "":
 		return usage("give --document DOCUMENT", "a task needs a document to reload")
+	case !validDocument(spec.Document):
+		return usage("give the name by which its engine knows it", "--document %.64q is no document: at most %d bytes of text without control characters", spec.Document, maxDocumentName)
 	case (spec.Cron == "") == (spec.Every == 0):
 		return usage("give --every 1h, or --cron '0 6 * * *'", "a task needs either an interval or a cron expression")
 	}
@@ -90,6 +107,9 @@ func (c *call) taskAdd() error {
 		t, err := time.Parse(time.RFC3339, s)
 		if err != nil {
 			return usage("write it like 2030-01-31T06:00:00Z", "--start %q is no time", s)
+		}
+		if y := t.UTC().Year(); y < firstYear || y > lastYear {
+			return usage(fmt.Sprintf("use a year from %d to %d", firstYear, lastYear), "--start %q is out of range", s)
 		}
 		spec.Start = t
 	}

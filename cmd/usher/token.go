@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -16,7 +17,7 @@ func (p *program) tokenCommand() *cli.Command {
 				Name: "create", Usage: "make an API token and show it, once", ArgsUsage: "NAME",
 				Flags: []cli.Flag{
 					withDefault(text("role", "ROLE", "viewer, operator or admin"), "viewer"),
-					period("ttl", "until it expires; by default never"),
+					lasting(period("ttl", "until it expires, at most 87600h; by default never"), time.Second, 10*365*24*time.Hour),
 					toggle("quiet", "print the token alone"),
 				},
 				Action: p.action(exactly(1), (*call).tokenCreate),

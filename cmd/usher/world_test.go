@@ -11,6 +11,9 @@ const (
 	id1 = peer.ID("aaaaaaaaaaaaaaaa")
 	id2 = peer.ID("bbbbbbbbbbbbbbbb")
 	id3 = peer.ID("cccccccccccccccc")
+
+	sid1 = "e8de93a0c2168e61b0b1b2b3b4b5b6b7"
+	sid2 = "e8de93a0ffffffff0000000000000001"
 )
 
 func ref(id peer.ID, name string) admin.Ref { return admin.Ref{ID: id, Name: name} }
@@ -29,6 +32,15 @@ func node1() admin.Node {
 			{ID: peer.MakeEngineID(id1, "jupyter"), Name: "jupyter", Health: peer.Dead, Error: "connection refused"},
 		},
 	}
+}
+
+const drainedAt = 812
+
+// drained is node1 after it was drained, with what it says itself.
+func drained(own *admin.Count) admin.Node {
+	n := node1()
+	n.State, n.Modified, n.Count = peer.StateDraining, drainedAt, own
+	return n
 }
 
 func nodes() admin.List[admin.Node] {
@@ -58,7 +70,7 @@ func statusAlone() admin.Status {
 func sessions() admin.List[admin.Session] {
 	return admin.List[admin.Session]{
 		Items: []admin.Session{{
-			ID: "k3x", Engine: peer.MakeEngineID(id1, "shiny"), Node: ref(id1, "bi-1"), User: "ada", Client: "192.0.2.7", Documents: []string{"sales"},
+			ID: sid1, Engine: peer.MakeEngineID(id1, "shiny"), Node: ref(id1, "bi-1"), User: "ada", Client: "192.0.2.7", Documents: []string{"sales"},
 			Created: ago(90 * time.Minute), LastSeen: ago(4 * time.Second), InFlight: 1, WebSockets: 2,
 		}},
 		Missing: []admin.Ref{ref(id2, "bi-2")},
@@ -101,20 +113,18 @@ func (a *fakeAPI) fill() {
 	a.on("GET /v1/nodes/bi-1", node1())
 	a.on("PATCH /v1/nodes/bi-1", node1())
 	a.on("DELETE /v1/nodes/"+string(id1), struct{}{})
-	draining := node1()
-	draining.State = peer.StateDraining
-	empty := draining
-	empty.Load.Sessions = 0
-	a.on("POST /v1/nodes/bi-1/drain", draining)
-	a.on("GET /v1/nodes/"+string(id1), draining, draining, empty)
+	a.on("POST /v1/nodes/bi-1/drain", drained(nil))
+	a.on("GET /v1/nodes/"+string(id1), drained(&admin.Count{Revision: drainedAt - 1}), drained(&admin.Count{Sessions: 7, Revision: drainedAt}),
+		drained(&admin.Count{Sessions: 1, Revision: 900}), drained(&admin.Count{Revision: 901}))
 	a.on("POST /v1/nodes/bi-1/activate", node1())
 	a.on("POST /v1/nodes/bi-1/standby", node1())
 	a.on("GET /v1/central", admin.Central{Node: &admin.Ref{ID: id1, Name: "bi-1"}, Term: 5, Quorum: true})
 	a.on("POST /v1/central/move", admin.Central{Node: &admin.Ref{ID: id3, Name: "bi-3"}, Term: 6, Quorum: true})
 	a.on("POST /v1/cluster/rename", admin.Cluster{ID: "7f3c", Name: "new"})
 	a.on("GET /v1/sessions", sessions())
-	a.on("GET /v1/sessions/k3x", sessions().Items[0])
-	a.on("DELETE /v1/sessions/k3x", struct{}{})
+	a.on("GET /v1/sessions/"+sid1, sessions().Items[0])
+	a.on("DELETE /v1/sessions/"+sid1, struct{}{})
+	a.on("GET /v1/engines", admin.List[admin.Engine]{Items: node1().Engines})
 	a.on("GET /v1/documents", admin.List[admin.Document]{Items: []admin.Document{{Key: "sales", Engines: []peer.EngineID{peer.MakeEngineID(id1, "shiny")}, Tasks: []string{"nightly"}}}})
 	a.on("GET /v1/documents/sales", admin.Document{Key: "sales", Engines: []peer.EngineID{peer.MakeEngineID(id1, "shiny")}, Tasks: []string{"nightly"}, Sessions: sessions().Items})
 	a.fillSettings()

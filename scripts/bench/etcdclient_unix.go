@@ -48,6 +48,7 @@ type EtcdTold struct {
 	Began     int64           `json:"began"`
 	Ended     int64           `json:"ended"`
 	Acks      []int64         `json:"acks"`
+	Fresh     int64           `json:"fresh"` // the first of a write that began within
 	Writes    int             `json:"writes"`
 	Unknown   int             `json:"unknown"`
 }

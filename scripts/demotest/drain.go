@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/ushercluster/usher/agent/admin"
 )
@@ -39,9 +40,13 @@ func (s *stage) drain(ctx context.Context) error {
 		return err
 	}
 	lines := bufio.NewScanner(progress)
-	for lines.Scan() && !strings.Contains(lines.Text(), "sessions left") {
+	left := -1
+	for left < 0 && lines.Scan() {
+		if _, text, ok := strings.Cut(lines.Text(), " is draining: "); ok {
+			_, _ = fmt.Sscanf(text, "%d session", &left) // other lines have no number
+		}
 	}
-	if !strings.Contains(lines.Text(), "sessions left") {
+	if left <= 0 {
 		return fmt.Errorf("the command ended while %s had sessions (%v), its last words: %q", n.Name, cmd.Wait(), lines.Text())
 	}
 	fmt.Printf("   %s\n", lines.Text())
@@ -53,9 +58,9 @@ func (s *stage) drain(ctx context.Context) error {
 	if err := cmd.Wait(); err != nil {
 		return fmt.Errorf("drain: %w", err)
 	}
-	left, err := n.client.Sessions(ctx, admin.SessionFilter{Node: n.Name}, admin.Stale())
-	if err != nil || len(left.Items) > 0 {
-		return fmt.Errorf("drained with %d sessions (%w)", len(left.Items), err)
+	still, err := n.client.Sessions(ctx, admin.SessionFilter{Node: n.Name}, admin.Stale())
+	if err != nil || len(still.Items) > 0 {
+		return fmt.Errorf("drained with %d sessions (%w)", len(still.Items), err)
 	}
 	if _, err := other.client.Activate(ctx, n.Name, admin.StateChange{}); err != nil {
 		return err
@@ -106,6 +111,13 @@ func (s *stage) anew(ctx context.Context, n *node) error {
 // the step to take.
 func (s *stage) refused(ctx context.Context, last *node) error {
 	const noQuorum = 3
+	_, err := until(ctx, 5*time.Second, "node without a quorum", func(ctx context.Context) bool {
+		st, err := last.client.Status(ctx, admin.Stale())
+		return err == nil && !st.Quorum
+	})
+	if err != nil {
+		return err
+	}
 	commands := [][]string{
 		{"setting", "list"}, {"setting", "export"}, {"setting", "unset", "session.idle_timeout"}, {"task", "list"}, {"task", "run", taskName},
 		{"token", "list"}, {"join-token", "create"}, {"central", "move"}, {"node", "drain", last.Name, "--detach"}, {"node", "remove", last.Name, "--yes", "--force"},
@@ -125,7 +137,7 @@ func (s *stage) refused(ctx context.Context, last *node) error {
 		})
 	}
 	wg.Wait()
-	if err := errors.Join(wrong...); err != nil {
+	if err = errors.Join(wrong...); err != nil {
 		return err
 	}
 	fmt.Printf("   %d commands exit with %d\n", len(commands), noQuorum)

@@ -103,6 +103,8 @@ func (s *stage) killTwo(ctx context.Context) error {
 	if err := s.after(ctx, dead...); err != nil {
 		return err
 	}
+	refused := make(chan error, 1) // at the same time: each waits for a majority, and the task has due times
+	go func() { refused <- s.refused(ctx, last) }()
 	began := time.Now()
 	_, err := last.client.SetSetting(ctx, "session.idle_timeout", "32m")
 	var p *admin.Problem
@@ -119,7 +121,7 @@ func (s *stage) killTwo(ctx context.Context) error {
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("status page of the last one: %d", resp.StatusCode)
 	}
-	if err := s.refused(ctx, last); err != nil {
+	if err := <-refused; err != nil {
 		return err
 	}
 	return s.revive(ctx, dead...)

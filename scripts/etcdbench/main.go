@@ -65,6 +65,7 @@ type answer struct {
 	Began     int64           `json:"began,omitempty"`
 	Ended     int64           `json:"ended,omitempty"`
 	Acks      []int64         `json:"acks,omitempty"`
+	Fresh     int64           `json:"fresh"`
 	Writes    int             `json:"writes,omitempty"`
 	Unknown   int             `json:"unknown,omitempty"`
 }

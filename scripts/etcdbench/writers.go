@@ -114,6 +114,9 @@ func (w *writers) since(after int64) answer {
 	defer w.mu.Unlock()
 	for i := len(w.acks) - 1; i >= 0 && w.acks[i].ended > after; i-- {
 		a.Acks = append(a.Acks, w.acks[i].ended)
+		if w.acks[i].began > after && (a.Fresh == 0 || w.acks[i].ended < a.Fresh) {
+			a.Fresh = w.acks[i].ended
+		}
 	}
 	return a
 }

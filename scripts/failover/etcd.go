@@ -66,12 +66,12 @@ func (e *etcd) pause(ctx context.Context, on bool) error {
 
 func (e *etcd) recovered(ctx context.Context, after time.Time) (span, error) {
 	told, err := e.ask(ctx, bench.EtcdAsk{Do: "recovered", After: after.UnixNano()})
-	return span{told.Began, told.Ended, told.Acks}, err
+	return span{told.Began, told.Ended, told.Acks, told.Fresh}, err
 }
 
 func (e *etcd) move(ctx context.Context) (span, error) {
 	told, err := e.ask(ctx, bench.EtcdAsk{Do: "move"})
-	return span{told.Began, told.Ended, told.Acks}, err
+	return span{told.Began, told.Ended, told.Acks, told.Fresh}, err
 }
 
 func (e *etcd) caughtUp(ctx context.Context, i int) error {

@@ -48,16 +48,20 @@ type target interface {
 type span struct {
 	from, to int64
 	acks     []int64
+	fresh    int64 // the first acknowledgement of a write that began after from; 0: none
 }
 
-// outage is the time from the span's begin to the end of its longest gap: right after
-// a loss some answers are still on their way, and they are no sign of recovery.
+// outage is the time from the span's begin to the first acknowledgement of a write that
+// began after it: right after a loss some answers are still on their way, and they are
+// no sign of recovery.
 func (s span) outage() time.Duration {
-	_, ended := bench.LongestGap(s.acks, s.from, s.to)
-	return time.Duration(ended - s.from)
+	if s.fresh == 0 {
+		return time.Duration(s.to - s.from)
+	}
+	return time.Duration(s.fresh - s.from)
 }
 
-// gap is the longest one itself.
+// gap is the longest time without an acknowledgement.
 func (s span) gap() time.Duration {
 	began, ended := bench.LongestGap(s.acks, s.from, s.to)
 	return time.Duration(ended - began)
@@ -139,7 +143,7 @@ func (p *plan) holes(ctx context.Context, n int) (err error) {
 	defer func() { err = errors.Join(err, nets.Close()) }()
 	cut := func(ctx context.Context, t target, after time.Duration) (time.Duration, error) {
 		return lose(ctx, t, after, loss{
-			happen: func(i int) (time.Time, error) { at := time.Now(); return at, nets.Cut(ctx, i) },
+			happen: func(i int) (time.Time, error) { err := nets.Cut(ctx, i); return time.Now(), err },
 			mend:   func(i int) error { return nets.Heal(ctx, i) },
 		})
 	}

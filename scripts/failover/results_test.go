@@ -55,10 +55,10 @@ func TestOutageAndGap(t *testing.T) {
 		s           span
 		outage, gap time.Duration
 	}{
-		"answers still on their way":     {span{100, 1000, []int64{101, 103, 600, 602, 700, 800, 900}}, 500, 497},
-		"none came after the loss":       {span{100, 1000, []int64{600, 700, 800, 900}}, 500, 500},
-		"what came before does not help": {span{100, 700, []int64{50, 90, 600}}, 500, 500},
-		"a move without a gap":           {span{100, 140, []int64{110, 120, 130}}, 10, 10},
+		"answers still on their way": {span{100, 1000, []int64{101, 103, 600, 602, 700, 800, 900}, 600}, 500, 497},
+		"a later gap is none of it":  {span{100, 1000, []int64{110, 120, 700, 900}, 120}, 20, 580},
+		"none came after the loss":   {span{100, 1000, []int64{150}, 0}, 900, 850},
+		"a move without a gap":       {span{100, 140, []int64{110, 120, 130}, 110}, 10, 10},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if tc.s.outage() != tc.outage || tc.s.gap() != tc.gap {

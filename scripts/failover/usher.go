@@ -148,8 +148,13 @@ func (u *usher) since(from int64) span {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for i := len(u.writes) - 1; i >= 0 && (u.writes[i].Ended == 0 || u.writes[i].Ended > from); i-- {
-		if u.writes[i].Ended != 0 {
-			s.acks = append(s.acks, u.writes[i].Ended)
+		w := u.writes[i]
+		if w.Ended == 0 {
+			continue
+		}
+		s.acks = append(s.acks, w.Ended)
+		if w.Began > from && (s.fresh == 0 || w.Ended < s.fresh) {
+			s.fresh = w.Ended
 		}
 	}
 	return s

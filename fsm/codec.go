@@ -192,14 +192,21 @@ func pack(v any) ([]byte, error) {
 	return b, err
 }
 
-// unpack fails on malformed input; the library reports some of it by panics.
-func unpack(b []byte, v any) (err error) {
+// unpack fails on malformed input.
+func unpack(b []byte, v any) error { return unpackWith(codec.NewDecoderBytes(b, msgpack), b, v) }
+
+// unpackWith is unpack with a decoder that is used again; v shares nothing with b. The
+// library reports some malformed input by panics.
+func unpackWith(d *codec.Decoder, b []byte, v any) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: %s", ErrMalformed, strings.TrimSpace(fmt.Sprint(p)))
 		}
 	}()
-	d := codec.NewDecoderBytes(b, msgpack)
+	if len(b) == 0 {
+		return fmt.Errorf("%w: nothing", ErrMalformed) // a reset to nothing would leave what was read before
+	}
+	d.ResetBytes(b)
 	if err := d.Decode(v); err != nil {
 		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}

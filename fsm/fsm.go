@@ -18,6 +18,7 @@ type FSM struct {
 	rev  uint64
 	now  Stamp // of the last entry; never goes back
 	size int   // audit rows
+	last touched
 	halt error
 
 	view    atomic.Pointer[View]
@@ -93,7 +94,7 @@ func (f *FSM) one(txn *memdb.Txn, it Item, c Command) (Result, []Evicted) {
 			"this command was first tried at revision %d, too long ago to know whether it was carried out: read the state and decide anew", it.Known)}, nil
 	}
 	f.rev++
-	t := &tx{txn: txn, rev: f.rev, now: f.now, actor: it.Actor}
+	t := &tx{txn: txn, rev: f.rev, now: f.now, actor: it.Actor, last: &f.last}
 	err := c.apply(t)
 	f.mem.remember(it.ID, f.rev, err)
 	f.audit(t, c, err)
@@ -146,7 +147,8 @@ func (f *FSM) Halted() error {
 func (f *FSM) publish() {
 	old := f.newer
 	f.newer = make(chan struct{})
-	f.view.Store(&View{txn: f.db.Txn(false), rev: f.rev, now: f.now, chain: f.mem.chain, newer: f.newer})
+	last := f.last
+	f.view.Store(&View{txn: f.db.Txn(false), rev: f.rev, now: f.now, chain: f.mem.chain, newer: f.newer, touched: &last})
 	if old != nil {
 		close(old)
 	}

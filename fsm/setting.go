@@ -50,6 +50,7 @@ func SchemaOf(key string) (Spec, bool) {
 
 const (
 	kib    = int64(1) << 10
+	gib    = int64(1) << 30
 	tib    = int64(1) << 40
 	ms     = int64(time.Millisecond)
 	sec    = int64(time.Second)
@@ -78,6 +79,7 @@ var specs = []Spec{
 	{"log.level", TypeEnum, "info", 0, 0, []string{"debug", "info", "warn", "error"}, "least important lines that every agent logs"},
 	{"placement.ask_timeout", TypeDuration, "50ms", ms, 5 * sec, nil, "how long a door waits for the two engines that it asks"},
 	{"placement.strategy", TypeEnum, "least-loaded", 0, 0, []string{"least-loaded", "random", "round-robin", "sessions"}, "how an engine is chosen for a new session"},
+	{"raft.snapshot_rate", TypeSize, "67108864", 64 * kib, 10 * gib, nil, "most bytes a second at which a node writes, sends or receives snapshots of the state; a restore at start is not limited"},
 	{"scheduler.history", TypeInt, "200", 1, 100_000, nil, "ended occurrences kept for each task"},
 	{"scheduler.parallel", TypeInt, "4", 1, 64, nil, "most tasks that run on one node at a time"},
 	{"session.idle_timeout", TypeDuration, "30m", sec, 168 * hr, nil, "a session that was not used for this long ends"},

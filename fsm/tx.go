@@ -14,6 +14,7 @@ type tx struct {
 	now     Stamp
 	actor   Actor
 	evicted []Evicted
+	last    *touched
 }
 
 // Evicted is a row that a bound pushed out of the state; one of the rows is set.
@@ -39,11 +40,15 @@ func (t *tx) changed(old Meta) Meta {
 	return Meta{Created: old.Created, Modified: t.rev}
 }
 
-// put stores a row. It fails only by a defect of the schema, and then panics: to
-// go on would let replicas differ.
+// put stores a row. The table counts as changed when the row says that it was: a task's
+// cursor, say, moves without that. It fails only by a defect of the schema, and then
+// panics: to go on would let replicas differ.
 func (t *tx) put(table string, row any) {
 	if err := t.txn.Insert(table, row); err != nil {
 		panic(err)
+	}
+	if r, ok := row.(interface{ changedAt() uint64 }); ok && r.changedAt() == t.rev {
+		t.last.touch(table, t.rev)
 	}
 }
 
@@ -51,6 +56,7 @@ func (t *tx) del(table string, row any) {
 	if err := t.txn.Delete(table, row); err != nil {
 		panic(err)
 	}
+	t.last.touch(table, t.rev)
 }
 
 func (t *tx) cluster() *Cluster { return get[*Cluster](t.txn, tableCluster, "cluster") }

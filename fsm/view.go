@@ -22,6 +22,8 @@ type View struct {
 	chain  [32]byte
 	newer  <-chan struct{}
 	cached bool
+
+	touched *touched
 }
 
 // Revision counts the commands that led to this state.
@@ -48,7 +50,7 @@ func (v View) Newer() <-chan struct{} { return v.newer }
 func (v View) Hash() string {
 	h := sha256.New()
 	h.Write(v.chain[:])
-	w := &rowWriter{w: h}
+	w := newRowWriter(h)
 	for _, t := range tables() {
 		for row := range each[any](v.txn, t.name) {
 			w.row(t.number, row)

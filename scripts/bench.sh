@@ -6,6 +6,8 @@
 #   ./scripts/bench.sh footprint [--idle 20s] [--restarts 5]
 #   ./scripts/bench.sh control [--time 3s] [--rounds 3] [--no-etcd] [--into FILE]
 #   ./scripts/bench.sh failover [--kills 40] [--moves 40] [--nodes 3,5] [--no-etcd] [--into FILE]
+#   ./scripts/bench.sh state [--rows 1000000]
+#   ./scripts/bench.sh waiters [--waiters 10000]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -25,6 +27,13 @@ Usage:
       for how long no write is acknowledged when the leader is killed, stopped, cut
       off, or moved as planned, and the same of etcd; half an hour. Linux; cutting off
       needs root
+
+  bench.sh state [--rows N]
+      for how long writes wait for a snapshot of a million rows, and how long and how
+      much memory it takes to restore it
+  bench.sh waiters [--waiters N]
+      what ten thousand blocking queries and event streams take on one node, and how
+      long writes take while all are woken. Linux; 20,200 file descriptors
 
   --markdown   print Markdown
   --into FILE  put it into its part of a page, too: docs/benchmarks.md
@@ -62,6 +71,30 @@ footprint() {
   build_usher
   build "$work/footprint" ./scripts/footprint
   "$work/footprint" --binary "$binary" "$@"
+}
+
+# state runs two processes, so that the second one's memory is that of a restore.
+state() {
+  local rows=1000000
+  [ "${2:-}" ] && [ "$1" = --rows ] && rows=$2 && shift 2
+  [ $# = 0 ] || usage_error "state takes --rows N"
+  go test -c -o "$work/fsm.test" ./fsm
+  for _ in make restore; do
+    "$work/fsm.test" -test.run '^$' -test.bench StateFile -test.benchtime 1x -state-file "$work/state" -state-rows "$rows" >"$work/out" ||
+      { cat "$work/out" && exit 1; }
+    grep rows: "$work/out"
+  done
+}
+
+waiters() {
+  local waiters=10000
+  [ "${2:-}" ] && [ "$1" = --waiters ] && waiters=$2 && shift 2
+  [ $# = 0 ] || usage_error "waiters takes --waiters N"
+  [ "$(uname -s)" = Linux ] || { printf 'bench.sh: waiters needs Linux\n' >&2 && exit 1; }
+  go test -c -o "$work/admin.test" ./agent/admin
+  "$work/admin.test" -test.v -test.run '^TestManyWaiters$' -waiters "$waiters" >"$work/out" || { cat "$work/out" && exit 1; }
+  ! grep SKIPPED "$work/out" || exit 1
+  grep TestManyWaiters/.*: "$work/out"
 }
 
 control() { beside_etcd control "$@"; }
@@ -106,7 +139,7 @@ build_etcd() {
 main() {
   case ${1:-} in
     -h | --help | help) help && return ;;
-    footprint | control | failover) ;;
+    footprint | control | failover | state | waiters) ;;
     '') usage_error "what is to be measured?" ;;
     *) usage_error "there is no measurement called $1" ;;
   esac

@@ -19,7 +19,7 @@ import (
 // are safe for concurrent use.
 //
 // An error that is a *fsm.Error or a *Problem is a refusal and shown as it is;
-// consensus.ErrNoQuorum, consensus.ErrUnknown and the context's errors have codes
+// consensus.ErrNoQuorum, consensus.ErrUnknown, consensus.ErrBusy and the context's errors have codes
 // of their own. Any other is a defect: it is logged, and the caller learns no more
 // than that.
 type Backend interface {

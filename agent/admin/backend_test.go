@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ushercluster/usher/agent/consensus"
@@ -29,6 +30,7 @@ type backend struct {
 	forgot   []peer.ID
 	readWait bool // reads hang until their context ends
 	onApply  func(fsm.Proposal) error
+	reads    atomic.Int64 // that a majority had to confirm
 	joinErr  *identity.JoinError
 }
 
@@ -42,6 +44,7 @@ func (b *backend) state() (leader peer.ID, quorum bool) {
 }
 
 func (b *backend) Read(ctx context.Context) (fsm.View, error) {
+	b.reads.Add(1)
 	leader, quorum := b.state()
 	switch {
 	case b.readWait:

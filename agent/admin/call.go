@@ -23,6 +23,12 @@ type call struct {
 	ctx   context.Context // ends with the request, its time, or the server
 	who   caller
 
+	cancel context.CancelFunc // of ctx
+	began  time.Time
+
+	stay
+	release func() // of what the handler holds until the end; may be nil
+
 	view  fsm.View // what the answer shows, once it has been read
 	shown bool
 	stale bool
@@ -30,21 +36,34 @@ type call struct {
 	cond  condition
 }
 
-// newCall begins a request; the function that it returns ends it.
-func (s *Server) newCall(from origin, rt *route, w http.ResponseWriter, r *http.Request) (*call, func()) {
-	c := &call{s: s, from: from, route: rt, w: &recorder{ResponseWriter: w}, r: r, ctx: r.Context()}
-	cancel := func() {}
+// stay is what a request has that waits for news.
+type stay struct {
+	left   bool        // another call has taken its place: see detach
+	spot   *spot       // where it waits; nil: in net/http's goroutine
+	woke   *wakeup     // how ?wait has ended; nil: it has not begun
+	follow func(*call) // goes on after the handler, on a spot
+}
+
+// newCall begins a request, which end ends.
+func (s *Server) newCall(from origin, rt *route, w http.ResponseWriter, r *http.Request) *call {
+	c := &call{s: s, from: from, route: rt, w: &recorder{ResponseWriter: w}, r: r, ctx: r.Context(), cancel: func() {}, began: time.Now()}
 	if !rt.streams {
 		limit := callTimeout
 		if r.URL.Query().Has("index") {
 			limit += maxWait
 		}
-		c.ctx, cancel = context.WithTimeout(c.ctx, limit)
+		c.ctx, c.cancel = context.WithTimeout(c.ctx, limit)
 	}
-	began := time.Now()
-	return c, func() {
-		cancel()
-		c.s.stats.observe(c, time.Since(began))
+	return c
+}
+
+func (c *call) end() {
+	c.cancel()
+	if c.release != nil {
+		c.release()
+	}
+	if !c.left {
+		c.s.stats.observe(c, time.Since(c.began))
 	}
 }
 

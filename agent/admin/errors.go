@@ -46,6 +46,8 @@ func (c *call) problemOf(err error) *Problem {
 	case errors.Is(err, consensus.ErrUnknown):
 		return problem(http.StatusGatewayTimeout, CodeUnknownOutcome, "it was sent, and it is not known whether it was carried out",
 			"read the state; with the same Idempotency-Key it can be repeated safely")
+	case errors.Is(err, consensus.ErrBusy):
+		return busy()
 	case errors.Is(err, consensus.ErrClosed), errors.Is(err, context.Canceled):
 		return closing()
 	case errors.Is(err, context.DeadlineExceeded):
@@ -57,6 +59,10 @@ func (c *call) problemOf(err error) *Problem {
 	}
 	c.s.log.Error().Err(err).Str(logs.Method, c.r.Method).Str(logs.Path, c.route.pattern).Msg("admin request failed")
 	return problem(http.StatusInternalServerError, CodeInternal, "the agent failed; its log says why", "")
+}
+
+func busy() *Problem {
+	return retry(problem(http.StatusServiceUnavailable, CodeBusy, "too many commands are waiting; this one was not carried out", "send it again a little later"))
 }
 
 func retry(p *Problem) *Problem {

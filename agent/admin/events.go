@@ -21,9 +21,32 @@ const (
 	eventTimeout = 10 * time.Second // of one write
 )
 
+type toldTable struct {
+	name string
+	set  fsm.Tables
+}
+
+func told() []toldTable {
+	return []toldTable{
+		{"cluster", fsm.InCluster}, {"settings", fsm.InSettings}, {"nodes", fsm.InNodes}, {"join_tokens", fsm.InJoinTokens},
+		{"tokens", fsm.InTokens}, {"tasks", fsm.InTasks}, {"occurrences", fsm.InOccurrences}, {"audit", fsm.InAudit},
+	}
+}
+
 // EventTables are the tables that an Event can name.
 func EventTables() []string {
-	return []string{"cluster", "settings", "nodes", "join_tokens", "tokens", "tasks", "occurrences", "audit"}
+	var out []string
+	for _, t := range told() {
+		out = append(out, t.name)
+	}
+	return out
+}
+
+func eventTables() (all fsm.Tables) {
+	for _, t := range told() {
+		all |= t.set
+	}
+	return all
 }
 
 // streamEvents tells of changes until the caller goes, the token ends, or the
@@ -38,20 +61,26 @@ func streamEvents(c *call) {
 	}
 	select {
 	case c.s.streams <- struct{}{}:
-		defer func() { <-c.s.streams }()
 	default:
 		c.fail(retry(problem(http.StatusServiceUnavailable, CodeTooMany, "too many streams of events are open", "close some, or ask another node")))
 		return
 	}
 	c.s.stats.streams.Inc()
-	defer c.s.stats.streams.Dec()
+	c.release = func() {
+		c.s.stats.streams.Dec()
+		<-c.s.streams
+	}
 	v := c.s.cfg.Backend.View()
 	c.show(v)
 	st := newStream(c)
 	if resumed && after != v.Revision() {
 		st.event(Event{Revision: v.Revision(), Tables: EventTables()})
 	}
-	st.follow(v)
+	c.view, c.shown = fsm.View{}, false // an old state would be kept in memory
+	st.after = v.Revision()
+	if c.follow = st.follow; c.spot == nil {
+		st.follow(c)
+	}
 }
 
 func lastEventID(r *http.Request) (after uint64, given bool, err error) {
@@ -67,13 +96,13 @@ func lastEventID(r *http.Request) (after uint64, given bool, err error) {
 
 // stream is one caller's stream. A write that failed ends it.
 type stream struct {
-	c   *call
-	rc  *http.ResponseController
-	err error
+	c     *call
+	after uint64 // what has been told up to
+	err   error
 }
 
 func newStream(c *call) *stream {
-	st := &stream{c: c, rc: http.NewResponseController(c.w)}
+	st := &stream{c: c}
 	c.head("text/event-stream")
 	c.w.Header().Set("X-Accel-Buffering", "no")
 	c.w.WriteHeader(http.StatusOK)
@@ -85,9 +114,10 @@ func (st *stream) write(text string) {
 	if st.err != nil {
 		return
 	}
-	_ = st.rc.SetWriteDeadline(time.Now().Add(eventTimeout))
+	rc := http.NewResponseController(st.c.w)
+	_ = rc.SetWriteDeadline(time.Now().Add(eventTimeout))
 	if _, st.err = st.c.w.Write([]byte(text)); st.err == nil {
-		st.err = st.rc.Flush()
+		st.err = rc.Flush()
 	}
 }
 
@@ -100,124 +130,64 @@ func (st *stream) event(e Event) {
 	st.write(fmt.Sprintf("id: %d\nevent: change\ndata: %s\n\n", e.Revision, b))
 }
 
-func (st *stream) follow(v fsm.View) {
-	beat := time.NewTicker(heartbeat)
-	defer beat.Stop()
-	for st.err == nil {
-		select {
-		case <-v.Newer():
-			if !st.pause() {
-				return
+// follow tells what changes, until the stream ends. It uses little of the stack while it
+// waits: on the lot, that is most of what a stream takes.
+func (st *stream) follow(c *call) {
+	for beat := time.Now().Add(heartbeat); ; {
+		woke := c.sleep(eventTables(), st.after, time.Until(beat))
+		if woke == wokeByNews {
+			woke = c.sleep(0, 0, st.pace())
+			if woke == wokeByTime {
+				woke = wokeByNews
 			}
-			v = st.news(v)
-		case <-beat.C:
-			st.write(": still here\n\n")
-		case <-st.c.stopping():
-			return
-		case <-st.c.ctx.Done():
+		}
+		if !st.tell(woke) {
 			return
 		}
-		if st.c.who.stillIn(v, st.c.now()) != nil {
-			return
+		if woke == wokeByTime {
+			beat = time.Now().Add(heartbeat)
 		}
 	}
 }
 
-// news tells what has changed since v, and returns the state as it is now.
-func (st *stream) news(v fsm.View) fsm.View {
-	now := st.c.s.cfg.Backend.View()
-	if tables := changed(v, now); len(tables) > 0 && st.c.who.stillIn(now, st.c.now()) == nil {
-		st.event(Event{Revision: now.Revision(), Tables: tables, Since: v.Revision()})
+// tell writes what a wakeup asks for; false when the stream ends.
+func (st *stream) tell(woke wakeup) bool {
+	c := st.c
+	v := c.s.cfg.Backend.View()
+	switch woke {
+	case wokeByNews:
+		if c.who.stillIn(v, c.now()) == nil {
+			st.news(v)
+		}
+	case wokeByTime:
+		st.write(": still here\n\n")
+	default:
+		return false
 	}
-	return now
+	return st.err == nil && c.who.stillIn(v, c.now()) == nil
 }
 
-func (st *stream) pause() bool {
-	t := time.NewTimer(eventPace)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-st.c.stopping():
-	case <-st.c.ctx.Done():
-	}
-	return false
+// pace is for how long changes are gathered. With many streams it grows, because each
+// event costs the node about a tenth of a millisecond for each of them.
+func (st *stream) pace() time.Duration {
+	return eventPace + time.Duration(len(st.c.s.streams))*100*time.Microsecond
 }
 
-// changed are the tables in which two states differ. Revisions only grow, so a
-// table that has as many rows and the same newest one is the same. Ended
-// occurrences need no look: they were open before, or moved their task's cursor.
-func changed(old, now fsm.View) []string {
-	if old.Revision() == now.Revision() {
-		return nil
+// news tells what has changed up to now.
+func (st *stream) news(now fsm.View) {
+	if tables := changed(st.after, now); len(tables) > 0 {
+		st.event(Event{Revision: now.Revision(), Tables: tables, Since: st.after})
 	}
-	a, b := marksOf(old), marksOf(now)
+	st.after = now.Revision()
+}
+
+// changed are the tables in which a row was made, changed or removed after a revision.
+func changed(after uint64, now fsm.View) []string {
 	var out []string
-	for _, t := range EventTables() {
-		if a[t] != b[t] {
-			out = append(out, t)
+	for _, t := range told() {
+		if now.Touched(t.set) > after {
+			out = append(out, t.name)
 		}
 	}
 	return out
-}
-
-// mark stands for the content of a table.
-type mark struct {
-	rows    int
-	newest  uint64
-	cursors fsm.Stamp
-}
-
-func (m *mark) row(meta fsm.Meta) {
-	m.rows++
-	m.newest = max(m.newest, meta.Modified)
-}
-
-func marksOf(v fsm.View) map[string]mark {
-	var cluster, settings, nodes, joins, tokens, tasks, occurrences, audit mark
-	if c := v.Cluster(); c != nil {
-		cluster.row(c.Meta)
-	}
-	for _, r := range v.SettingRows() {
-		settings.row(r.Meta)
-	}
-	for _, r := range v.Nodes() {
-		nodes.row(r.Meta)
-	}
-	for _, r := range v.JoinTokens() {
-		joins.row(r.Meta)
-	}
-	for _, r := range v.Tokens() {
-		tokens.row(r.Meta)
-	}
-	for _, r := range v.Tasks() {
-		tasks.row(r.Meta)
-		occurrences.cursors += r.Cursor // each only grows, and so does the sum, but when tasks go
-	}
-	for _, r := range v.OpenOccurrences() {
-		occurrences.row(r.Meta)
-	}
-	audit.newest = newestAudit(v)
-	return map[string]mark{
-		"cluster": cluster, "settings": settings, "nodes": nodes, "join_tokens": joins, "tokens": tokens,
-		"tasks": tasks, "occurrences": occurrences, "audit": audit,
-	}
-}
-
-// newestAudit looks for the last audit row from the end, in growing steps, because
-// the table is read forwards only.
-func newestAudit(v fsm.View) uint64 {
-	for step := uint64(64); ; step *= 8 {
-		from := uint64(0)
-		if v.Revision() > step {
-			from = v.Revision() - step
-		}
-		last := uint64(0)
-		for a := range v.Audit(from) {
-			last = a.Revision
-		}
-		if last > 0 || from == 0 {
-			return last
-		}
-	}
 }

@@ -165,7 +165,7 @@ func TestChangedTables(t *testing.T) {
 	for _, c := range cases {
 		old := tr.fsm.View()
 		tr.must(t, c.cmd())
-		if diff := cmp.Diff(c.want, changed(old, tr.fsm.View())); diff != "" {
+		if diff := cmp.Diff(c.want, changed(old.Revision(), tr.fsm.View())); diff != "" {
 			t.Errorf("%s:\n%s", c.name, diff)
 		}
 	}
@@ -173,7 +173,7 @@ func TestChangedTables(t *testing.T) {
 	if _, err := tr.apply(fsm.Proposal{Actor: fsm.Actor{Kind: fsm.ActorLocal, ID: "root"}, Command: &fsm.RenameCluster{Name: "c"}}); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"cluster", "audit"}, changed(old, tr.fsm.View())); diff != "" {
+	if diff := cmp.Diff([]string{"cluster", "audit"}, changed(old.Revision(), tr.fsm.View())); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -191,6 +191,8 @@ func outcomeOf(r applyResult) outcome {
 		return outcome{result: fsm.Result{Revision: r.Revision, Code: r.Code, Message: r.Message, Repeated: r.Repeated}}
 	case r.Problem.Code == CodeNotLeader:
 		return outcome{err: &consensus.NotSentError{Err: consensus.ErrNotLeader}}
+	case r.Problem.Code == CodeBusy:
+		return outcome{err: &consensus.NotSentError{Err: consensus.ErrBusy}}
 	case r.Problem.Code == CodeUnknownOutcome:
 		return outcome{err: fmt.Errorf("propose at the leader: %w", r.Problem)}
 	}

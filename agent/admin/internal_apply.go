@@ -53,6 +53,8 @@ func (c *call) proposeItem(p fsm.Proposal) applyResult {
 	switch {
 	case errors.As(err, &refused):
 		return applyResult{Revision: refused.Revision, Code: refused.Code, Message: refused.Message, Repeated: r.Repeated}
+	case errors.Is(err, consensus.ErrBusy):
+		return applyResult{Problem: busy()}
 	case errors.As(err, &notSent):
 		return applyResult{Problem: notLeader()}
 	case err != nil:

@@ -17,7 +17,6 @@ import (
 
 // Bounds of a listener.
 const (
-	maxConns      = 512
 	maxHeader     = 64 << 10
 	headerTimeout = 5 * time.Second
 	bodyTimeout   = 30 * time.Second
@@ -69,6 +68,7 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, h http.Handler, who
 	base, cancel := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), stopKey{}, ctx.Done()))
 	defer cancel()
 	slots := newSlots(ln)
+	lot := newLot(base, s, slots)
 	g := newGate()
 	hs := &http.Server{
 		Handler:           g.wrap(h),
@@ -77,12 +77,23 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, h http.Handler, who
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		BaseContext:       func(net.Listener) context.Context { return base },
-		ConnContext:       who,
-		ConnState:         slots.connState,
-		ErrorLog:          logs.Std(s.log, zerolog.DebugLevel),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			c = whole(c)
+			ctx = context.WithValue(context.WithValue(ctx, lotKey{}, lot), connKey{}, c)
+			if who == nil {
+				return ctx
+			}
+			return who(ctx, c)
+		},
+		ConnState: slots.connState,
+		ErrorLog:  logs.Std(s.log, zerolog.DebugLevel),
 	}
 	served := make(chan error, 1)
 	go func() { served <- hs.Serve(slots) }()
+	var helpers sync.WaitGroup
+	helpers.Go(func() { _ = hs.Serve(lot.returned) }) // ends when it is closed, without saying more
+	stopLot := make(chan struct{})
+	helpers.Go(func() { lot.run(stopLot) })
 	var err error
 	select {
 	case err = <-served:
@@ -91,6 +102,8 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, h http.Handler, who
 	}
 	end, stop := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer stop()
+	close(stopLot)
+	lot.shut(end)
 	if hs.Shutdown(end) != nil {
 		cancel()
 		_ = hs.Close() // its error is the listener's, which Shutdown has closed
@@ -98,47 +111,9 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, h http.Handler, who
 	<-served //nolint:errcheck // judged above
 	cancel()
 	g.shut()
+	helpers.Wait()
 	if err != nil && !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
 		return fmt.Errorf("serve admin api: %w", err)
 	}
 	return nil
-}
-
-// slots is a listener that accepts while fewer than maxConns connections are open.
-// Connections are not wrapped: http.Server tells when they close.
-type slots struct {
-	net.Listener
-	free chan struct{}
-	done chan struct{}
-	once sync.Once
-}
-
-func newSlots(ln net.Listener) *slots {
-	return &slots{Listener: ln, free: make(chan struct{}, maxConns), done: make(chan struct{})}
-}
-
-// Accept implements net.Listener.
-func (s *slots) Accept() (net.Conn, error) {
-	select {
-	case s.free <- struct{}{}:
-	case <-s.done:
-		return nil, net.ErrClosed
-	}
-	c, err := s.Listener.Accept()
-	if err != nil {
-		<-s.free
-	}
-	return c, err
-}
-
-// Close implements net.Listener.
-func (s *slots) Close() error {
-	s.once.Do(func() { close(s.done) })
-	return s.Listener.Close()
-}
-
-func (s *slots) connState(_ net.Conn, state http.ConnState) {
-	if state == http.StateClosed || state == http.StateHijacked {
-		<-s.free
-	}
 }

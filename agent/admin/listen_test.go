@@ -70,7 +70,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		r := newRig(t)
 		defer r.close()
 		var open []net.Conn
-		for range maxConns {
+		for range maxStrangers {
 			open = append(open, r.raw(""))
 		}
 		synctest.Wait()
@@ -93,6 +93,52 @@ func TestConnectionsAreBounded(t *testing.T) {
 		for _, c := range open {
 			c.Close()
 		}
+	})
+}
+
+// TestThoseWhoWereLetInAreNoStrangers holds that connections on which somebody has shown
+// a token do not take the places of new ones.
+func TestThoseWhoWereLetInAreNoStrangers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		defer r.close()
+		ask := func(c net.Conn, token string, want int) {
+			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+			if err != nil || resp.StatusCode != want {
+				t.Fatalf("token %.8q: %v, %v", token, resp, err)
+			}
+		}
+		var open []net.Conn
+		for range maxStrangers + 10 {
+			c := r.raw("GET /v1/whoami HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + r.tok.viewer + "\r\n\r\n")
+			ask(c, r.tok.viewer, http.StatusOK)
+			open = append(open, c)
+		}
+		for i := range maxStrangers {
+			c := r.raw("GET /v1/whoami HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + r.tok.unknown + "\r\n\r\n")
+			want := http.StatusUnauthorized
+			if i >= guessesPerMinute {
+				want = http.StatusTooManyRequests
+			}
+			ask(c, r.tok.unknown, want)
+			open = append(open, c)
+		}
+		late := r.raw("GET /v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		answered := make(chan struct{})
+		go func() {
+			_, _ = http.ReadResponse(bufio.NewReader(late), nil)
+			close(answered)
+		}()
+		synctest.Wait()
+		select {
+		case <-answered:
+			t.Error("a stranger too many is served")
+		default:
+		}
+		for _, c := range append(open, late) {
+			c.Close()
+		}
+		<-answered
 	})
 }
 

@@ -13,6 +13,7 @@ type stats struct {
 	seconds  *prometheus.HistogramVec
 	refused  *prometheus.CounterVec
 	streams  prometheus.Gauge
+	parked   prometheus.Gauge
 }
 
 func newStats(reg prometheus.Registerer) *stats {
@@ -30,9 +31,12 @@ func newStats(reg prometheus.Registerer) *stats {
 		streams: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "usher_admin_event_streams", Help: "Streams of events that are open.",
 		}),
+		parked: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "usher_admin_parked_connections", Help: "Connections on which a request waits for news, or that have not asked again since.",
+		}),
 	}
 	if reg != nil {
-		reg.MustRegister(s.requests, s.seconds, s.refused, s.streams)
+		reg.MustRegister(s.requests, s.seconds, s.refused, s.streams, s.parked)
 	}
 	return s
 }

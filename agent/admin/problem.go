@@ -46,6 +46,7 @@ const (
 	CodeInternal        Code = "internal"        // 500
 	CodeUnreachable     Code = "unreachable"     // 502, another node did not answer
 	CodeNoQuorum        Code = "no_quorum"       // 503
+	CodeBusy            Code = "busy"            // 503, too many commands wait; nothing was done
 	CodeNotLeader       Code = "not_leader"      // 503, between agents only
 	CodeBehind          Code = "behind"          // 503, done, but this node has not seen it yet
 	CodeClosing         Code = "closing"         // 503, the agent stops

@@ -14,7 +14,7 @@ func (r *route) parameters() []parameter {
 	if r.method == http.MethodGet && r.out != nil && !r.open {
 		out = append(out,
 			parameter{"stale", "answer with what this node knows, without asking a majority"},
-			parameter{"index", "answer when the state is newer than this revision, or wait is over"},
+			parameter{"index", "answer when what this shows is newer than this revision, or wait is over"},
 			parameter{"wait", "how long to wait for that, at most 60s"},
 		)
 	}

@@ -75,31 +75,83 @@ func (c *call) shownTo(v fsm.View) (fsm.View, error) {
 	return v, nil
 }
 
-// await blocks until the state is newer than ?index, or ?wait is over.
+// await blocks until what the route shows is newer than ?index, or ?wait is over.
 func (c *call) await() error {
+	if c.woke == nil {
+		after, wait, err := c.index()
+		if err != nil || wait == 0 {
+			return err
+		}
+		woke := c.sleep(c.route.tables, after, wait)
+		c.woke = &woke
+	}
+	if *c.woke == wokeByStop {
+		return closing()
+	}
+	return c.ctx.Err()
+}
+
+// index is what ?index and ?wait ask for; no wait when there is none.
+func (c *call) index() (after uint64, wait time.Duration, err error) {
 	q := c.r.URL.Query()
 	if !q.Has("index") {
 		if q.Has("wait") {
-			return invalidParameter("wait", q.Get("wait"), "it needs index, the revision that you have")
+			return 0, 0, invalidParameter("wait", q.Get("wait"), "it needs index, the revision that you have")
 		}
-		return nil
+		return 0, 0, nil
 	}
-	after, err := strconv.ParseUint(q.Get("index"), 10, 64)
+	after, err = strconv.ParseUint(q.Get("index"), 10, 64)
 	if err != nil {
-		return invalidParameter("index", q.Get("index"), "use a revision, as in "+headerIndex)
+		return 0, 0, invalidParameter("index", q.Get("index"), "use a revision, as in "+headerIndex)
 	}
-	wait := defaultWait
+	wait = defaultWait
 	if q.Has("wait") {
 		if wait, err = time.ParseDuration(q.Get("wait")); err != nil || wait < 0 {
-			return invalidParameter("wait", q.Get("wait"), "use a duration up to 60s")
+			return 0, 0, invalidParameter("wait", q.Get("wait"), "use a duration up to 60s")
 		}
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, min(wait, maxWait))
-	defer cancel()
-	if _, err := c.reached(ctx, after+1); err != nil && ctx.Err() == nil {
-		return err
+	return after, min(wait, maxWait), nil
+}
+
+// waits reports whether the request is going to wait, and for how long at first.
+func (c *call) waits() (after uint64, wait time.Duration, yes bool) {
+	if c.route.streams {
+		return 0, 0, true
 	}
-	return c.ctx.Err()
+	if c.route.method != http.MethodGet || c.route.out == nil || c.from == originPeer {
+		return 0, 0, false
+	}
+	after, wait, err := c.index()
+	return after, wait, err == nil && wait > 0 && c.s.cfg.Backend.View().Touched(c.route.tables) <= after
+}
+
+// sleep returns when one of the tables has changed after that revision, or d is over.
+// No tables: only time ends it, or the caller, or the server.
+func (c *call) sleep(tables fsm.Tables, after uint64, d time.Duration) wakeup {
+	if c.spot != nil {
+		return c.spot.wait(tables, after, d)
+	}
+	end := time.NewTimer(d)
+	defer end.Stop()
+	for {
+		v := c.s.cfg.Backend.View()
+		if v.Touched(tables) > after {
+			return wokeByNews
+		}
+		news := v.Newer()
+		if tables == 0 {
+			news = nil
+		}
+		select {
+		case <-news:
+		case <-end.C:
+			return wokeByTime
+		case <-c.stopping():
+			return wokeByStop
+		case <-c.ctx.Done():
+			return wokeByCaller
+		}
+	}
 }
 
 // reached waits until this node's state has the revision. It fails when ctx ends

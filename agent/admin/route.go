@@ -21,6 +21,7 @@ type route struct {
 	conditional bool        // takes If-Match and If-None-Match
 	optional    bool        // the body may be left out
 	list        bool        // pages by limit and cursor
+	tables      fsm.Tables  // that ?index= waits for
 	streams     bool        // an answer without end: no deadline, counted apart
 	query       []parameter // beside those that all routes of its sort have
 
@@ -52,6 +53,10 @@ func withCondition(r *route)    { r.conditional = true }
 func withOptionalBody(r *route) { r.optional = true }
 func withPages(r *route)        { r.list = true }
 
+// withTables says what the answer is made from: ?index= waits for changes there, and
+// not for any.
+func withTables(t fsm.Tables) attribute { return func(r *route) { r.tables = t } }
+
 func withStatus(code int) attribute { return func(r *route) { r.status = code } }
 
 func withQuery(name, help string) attribute {
@@ -62,7 +67,7 @@ func withQuery(name, help string) attribute {
 func readRoute[Out any, P answer[Out]](pattern string, role fsm.Role, summary string, h func(*call) (Out, error), as ...attribute) route {
 	r := route{
 		method: http.MethodGet, pattern: pattern, access: access{role: role}, summary: summary, status: http.StatusOK,
-		out: reflect.TypeFor[Out](),
+		out: reflect.TypeFor[Out](), tables: fsm.Everything,
 		handle: func(c *call) {
 			out, err := h(c)
 			c.answer(P(&out), err)

@@ -18,12 +18,12 @@ func routes() []route {
 func clusterRoutes() []route {
 	return []route{
 		readRoute("/v1/status", fsm.RoleViewer, "How the cluster is", status, withFallback),
-		readRoute("/v1/cluster", fsm.RoleViewer, "The cluster's own row", showCluster),
+		readRoute("/v1/cluster", fsm.RoleViewer, "The cluster's own row", showCluster, withTables(fsm.InCluster)),
 		writeRoute(http.MethodPost, "/v1/cluster/rename", fsm.KindRenameCluster, "Give the cluster another name", renameCluster),
 		readRoute("/v1/central", fsm.RoleViewer, "Which node schedules", showCentral, withFallback),
 		actionRoute(http.MethodPost, "/v1/central/move", fsm.RoleOperator, "Hand the central role to another server", moveCentral, withOptionalBody),
 		readRoute("/v1/whoami", fsm.RoleViewer, "How the caller is known", whoami),
-		readRoute("/v1/audit", fsm.RoleOperator, "What people and programs asked for, newest first", listAudit, withPages,
+		readRoute("/v1/audit", fsm.RoleOperator, "What people and programs asked for, newest first", listAudit, withTables(fsm.InAudit|fsm.InNodes), withPages,
 			withQuery("action", "only this action, such as setting.set"), withQuery("actor", "only this actor, such as token:ID"), withQuery("target", "only this target")),
 	}
 }
@@ -57,41 +57,42 @@ func sessionRoutes() []route {
 
 func settingRoutes() []route {
 	return []route{
-		readRoute("/v1/settings", fsm.RoleViewer, "Every setting with its value in force", listSettings, withPages),
-		readRoute("/v1/settings/{key}", fsm.RoleViewer, "One setting", showSetting),
+		readRoute("/v1/settings", fsm.RoleViewer, "Every setting with its value in force", listSettings, withTables(fsm.InSettings), withPages),
+		readRoute("/v1/settings/{key}", fsm.RoleViewer, "One setting", showSetting, withTables(fsm.InSettings)),
 		writeRoute(http.MethodPut, "/v1/settings/{key}", fsm.KindSetSetting, "Give a setting a value", setSetting, withCondition),
 		writeRoute(http.MethodDelete, "/v1/settings/{key}", fsm.KindUnsetSetting, "Bring the default back", unsetSetting, withCondition),
-		readRoute("/v1/settings/{key}/history", fsm.RoleViewer, "Who changed a setting, newest first", settingHistory, withPages),
-		readRoute("/v1/settings-history", fsm.RoleViewer, "Who changed settings, newest first", settingHistory, withPages),
-		readRoute("/v1/settings/export", fsm.RoleViewer, "The settings that are set, as import takes them", exportSettings,
+		readRoute("/v1/settings/{key}/history", fsm.RoleViewer, "Who changed a setting, newest first", settingHistory, withTables(fsm.InAudit|fsm.InNodes), withPages),
+		readRoute("/v1/settings-history", fsm.RoleViewer, "Who changed settings, newest first", settingHistory, withTables(fsm.InAudit|fsm.InNodes), withPages),
+		readRoute("/v1/settings/export", fsm.RoleViewer, "The settings that are set, as import takes them", exportSettings, withTables(fsm.InSettings),
 			withQuery("all", "every setting with its value in force")),
 		writeRoute(http.MethodPost, "/v1/settings/import", fsm.KindImportSettings, "Set several settings, all or none", importSettings),
 	}
 }
 
 func taskRoutes() []route {
+	const runs = fsm.InTasks | fsm.InOccurrences | fsm.InNodes
 	return []route{
-		readRoute("/v1/tasks", fsm.RoleViewer, "The tasks", listTasks, withPages),
-		readRoute("/v1/tasks/{name}", fsm.RoleViewer, "One task", showTask),
+		readRoute("/v1/tasks", fsm.RoleViewer, "The tasks", listTasks, withTables(runs), withPages),
+		readRoute("/v1/tasks/{name}", fsm.RoleViewer, "One task", showTask, withTables(runs)),
 		writeRoute(http.MethodPut, "/v1/tasks/{name}", fsm.KindPutTask, "Make or change a task", putTask, withCondition),
 		writeRoute(http.MethodDelete, "/v1/tasks/{name}", fsm.KindRemoveTask, "Delete a task; its history stays", removeTask, withCondition),
 		writeRoute(http.MethodPost, "/v1/tasks/{name}/run", fsm.KindRequestRun, "Ask for a run now", runTask, withStatus(http.StatusCreated)),
 		writeRoute(http.MethodPost, "/v1/tasks/{name}/pause", fsm.KindPauseTask, "Stop a task", pauseTask, withCondition, withOptionalBody),
 		writeRoute(http.MethodPost, "/v1/tasks/{name}/resume", fsm.KindPauseTask, "Start a paused task again", resumeTask, withCondition),
-		readRoute("/v1/tasks/{name}/occurrences", fsm.RoleViewer, "A task's occurrences, latest due first", listTaskOccurrences, withPages,
+		readRoute("/v1/tasks/{name}/occurrences", fsm.RoleViewer, "A task's occurrences, latest due first", listTaskOccurrences, withTables(runs), withPages,
 			withQuery("state", "only those in this state, or open")),
-		readRoute("/v1/occurrences", fsm.RoleViewer, "The occurrences of all tasks, latest due first", listOccurrences, withPages,
+		readRoute("/v1/occurrences", fsm.RoleViewer, "The occurrences of all tasks, latest due first", listOccurrences, withTables(runs), withPages,
 			withQuery("task", "only those of this task"), withQuery("state", "only those in this state, or open")),
-		readRoute("/v1/occurrences/{id}", fsm.RoleViewer, "One occurrence", showOccurrence),
+		readRoute("/v1/occurrences/{id}", fsm.RoleViewer, "One occurrence", showOccurrence, withTables(runs)),
 	}
 }
 
 func tokenRoutes() []route {
 	return []route{
-		readRoute("/v1/join-tokens", fsm.RoleAdmin, "The join tokens", listJoinTokens, withPages),
+		readRoute("/v1/join-tokens", fsm.RoleAdmin, "The join tokens", listJoinTokens, withTables(fsm.InJoinTokens), withPages),
 		writeRoute(http.MethodPost, "/v1/join-tokens", fsm.KindCreateJoinToken, "Make a join token; its secret is shown once", createJoinToken, withOptionalBody, withStatus(http.StatusCreated)),
 		writeRoute(http.MethodDelete, "/v1/join-tokens/{id}", fsm.KindRevokeJoinToken, "Revoke a join token", revokeJoinToken),
-		readRoute("/v1/tokens", fsm.RoleAdmin, "The API tokens", listTokens, withPages),
+		readRoute("/v1/tokens", fsm.RoleAdmin, "The API tokens", listTokens, withTables(fsm.InTokens), withPages),
 		writeRoute(http.MethodPost, "/v1/tokens", fsm.KindCreateToken, "Make an API token; its secret is shown once", createToken, withStatus(http.StatusCreated)),
 		writeRoute(http.MethodDelete, "/v1/tokens/{id}", fsm.KindRevokeToken, "Revoke an API token", revokeToken),
 	}

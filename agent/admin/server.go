@@ -29,7 +29,7 @@ type Server struct {
 // Bounds of a server.
 const (
 	maxBody    = 1 << 20
-	maxStreams = 256
+	maxStreams = 10_240
 
 	callTimeout   = 15 * time.Second       // of a request, beside what it asked to wait
 	readTimeout   = 5 * time.Second        // of a linearizable read
@@ -123,14 +123,17 @@ func (s *Server) guard(next http.Handler) http.Handler {
 
 // run takes a request through its route.
 func (s *Server) run(from origin, rt *route, w http.ResponseWriter, r *http.Request) {
-	c, done := s.newCall(from, rt, w, r)
-	defer done()
+	c := s.newCall(from, rt, w, r)
+	defer c.end()
 	defer c.recover()
 	if err := c.admit(); err != nil {
 		c.fail(err)
 		return
 	}
-	rt.handle(c)
+	c.admitted()
+	if !c.detach() {
+		rt.handle(c)
+	}
 }
 
 // recover keeps a defect in one request from being a silent one: net/http would
@@ -147,8 +150,8 @@ func (c *call) recover() {
 
 // refuse answers a request that has no route.
 func (s *Server) refuse(from origin, w http.ResponseWriter, r *http.Request, p *Problem) {
-	c, done := s.newCall(from, &route{pattern: "none"}, w, r)
-	defer done()
+	c := s.newCall(from, &route{pattern: "none"}, w, r)
+	defer c.end()
 	c.fail(p)
 }
 

@@ -287,6 +287,9 @@ func clusterChanges() []change {
 				}
 				return false
 			}},
+		{key: "raft.snapshot_rate", value: "1MiB", felt: func(b *bench, n *Node) bool {
+			return b.metric(n, "usher_raft_snapshot_limit_bytes") == 1<<20
+		}},
 		{key: "scheduler.history", value: "2", felt: (*bench).forgetsRuns},
 		{key: "scheduler.parallel", value: "1", begin: (*bench).tagNodes, felt: (*bench).runsOneByOne,
 			end: func(b *bench) {

@@ -89,8 +89,11 @@ func (s *Store) endCalls(c *calls) {
 
 // change is a call that changes Raft's configuration.
 func (s *Store) change(ctx context.Context, what string, ask func(timeout time.Duration) raft.IndexFuture) error {
-	if !s.calls.begin() {
-		return fmt.Errorf("%s: %w", what, ErrClosed)
+	switch err := s.enter(ctx); { // it is an entry too, and would pass a planned move by
+	case errors.Is(err, ErrNotLeader):
+		return ErrNotLeader
+	case err != nil:
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	err := s.await(ctx, func() raft.Future { return ask(untilDeadline(ctx)) })
 	var left *leftError

@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -65,6 +66,12 @@ func (m machine) ApplyBatch(entries []*raft.Log) []any {
 	return m.Raft.ApplyBatch(entries)
 }
 
+// Restore implements raft.FSM.
+func (m machine) Restore(r io.ReadCloser) error {
+	unlimit(r)
+	return m.Raft.Restore(r)
+}
+
 // others are the servers of Raft's configuration but this one.
 func (s *Store) others() []peer.ID {
 	var out []peer.ID
@@ -85,15 +92,16 @@ func (s *Store) facts() pulse.Facts {
 
 // logEnd is the last entry of the log, or of the snapshot if that is later.
 func (s *Store) logEnd() mark {
-	if end := s.guard.end.Load(); end != nil && end.index >= s.raft.LastIndex() {
-		return *end
+	known := s.guard.end.Load()
+	if known != nil && known.index >= s.raft.LastIndex() {
+		return *known
 	}
 	end, err := s.cfg.Stores.end() // after a start, or a snapshot from the leader
 	if err != nil {
 		s.log.Warn().Err(err).Msg("the end of the log cannot be read")
 		return mark{}
 	}
-	s.guard.end.Store(&end) // if the log has grown meanwhile, it is behind and looked up again
+	s.guard.end.CompareAndSwap(known, &end) // the log may have moved meanwhile, and been cut
 	return end
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ushercluster/usher/agent/consensus/pulse"
 	"github.com/ushercluster/usher/agent/logs"
 	"github.com/ushercluster/usher/agent/peer"
 )
@@ -44,12 +45,19 @@ func (s *Store) offset() (time.Duration, bool) {
 	var others []time.Duration
 	now := s.cfg.Now()
 	for _, id := range voters {
-		b, ok := s.pulse.Latest(id)
-		if ok && id != s.cfg.Self && now.Sub(b.Received).Abs() < clockFresh {
-			others = append(others, b.Ahead)
+		if b, ok := s.pulse.Latest(id); ok && id != s.cfg.Self && now.Sub(b.Received).Abs() < clockFresh {
+			others = append(others, aheadNow(b, now))
 		}
 	}
 	return clockOffset(others, slices.Contains(voters, s.cfg.Self), len(voters))
+}
+
+// aheadNow is how far the clock that a pulse showed is ahead of ours now. That is not
+// what it was then if our own clock was set in between: the time that has passed is
+// taken from the monotonic clock, if now has it.
+func aheadNow(b pulse.Beat, now time.Time) time.Duration {
+	theirs := b.Received.Round(0).Add(b.Ahead).Add(now.Sub(b.Received))
+	return theirs.Sub(now.Round(0))
 }
 
 // now is the time that an entry is stamped with.
@@ -72,6 +80,9 @@ func (s *Store) giveUpForClock(t term) {
 	s.holds.Add(1)
 	defer func() { s.holds.Add(-1); s.released.ring() }()
 	for _, id := range s.byProgress() {
+		if b, _ := s.pulse.Latest(id); (aheadNow(b, s.cfg.Now()) - off).Abs() > clockUnfit {
+			continue // it would give the role back
+		}
 		ctx, cancel := context.WithTimeout(t.ctx, handoverTimeout)
 		err := s.handOver(ctx, t, id)
 		cancel()

@@ -89,7 +89,7 @@ func (s *Store) handOver(ctx context.Context, t term, to peer.ID) error {
 	case <-limit.C:
 		return errors.New("move central role: the chosen node did not win its election; this one goes on")
 	case <-ctx.Done():
-		return ctx.Err()
+		return fmt.Errorf("move central role: wait for the election: %w", ctx.Err())
 	}
 }
 

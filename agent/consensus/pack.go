@@ -123,17 +123,23 @@ func (s *Store) pack() {
 	}
 }
 
+// size is what a parcel adds to an entry, or a little more: ID, revision and lengths
+// take 40 bytes at most.
+func (p *parcel) size() int {
+	return 40 + len(p.item.Actor.ID) + len(p.item.Actor.Via) + len(p.item.Command)
+}
+
 // gather takes first and what waits behind it, as much as an entry holds. Whoever
 // was withdrawn is left out; next is one that was looked at and did not fit.
 func gather(first *parcel, queue <-chan *parcel) (batch []*parcel, next *parcel) {
 	size := 0
 	for w := first; ; {
-		if batch != nil && size+len(w.item.Command) > fsm.MaxEntryBytes {
+		if batch != nil && size+w.size() > fsm.MaxEntryBytes {
 			return batch, w
 		}
 		if w.take() {
 			batch = append(batch, w)
-			size += len(w.item.Command)
+			size += w.size()
 		}
 		if len(batch) == fsm.MaxEntryItems {
 			return batch, nil

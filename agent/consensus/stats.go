@@ -46,6 +46,7 @@ func newStats(reg prometheus.Registerer, s *Store) *stats {
 			}
 			return 0
 		}),
+		gauge("usher_raft_snapshot_limit_bytes", "Most bytes a second at which snapshots are written, sent and received.", func() float64 { return float64(s.snapshots.limit()) }),
 		gauge("usher_state_revision", "Revision of the replicated state on this node.", func() float64 { return float64(s.View().Revision()) }),
 	}
 	if reg != nil {

@@ -66,14 +66,15 @@ const DefaultElection = 500 * time.Millisecond
 
 // Store is the replicated state as this node sees it. Safe for concurrent use.
 type Store struct {
-	cfg    Config
-	raft   *raft.Raft
-	trans  *wrapper
-	stream *stream
-	guard  *watchdog
-	log    zerolog.Logger
-	stats  *stats
-	cached *fsm.View // from state.cache; nil when there was none
+	cfg       Config
+	raft      *raft.Raft
+	trans     *wrapper
+	stream    *stream
+	guard     *watchdog
+	snapshots *limited
+	log       zerolog.Logger
+	stats     *stats
+	cached    *fsm.View // from state.cache; nil when there was none
 
 	term     terms
 	leads    bulletin     // another leader is known, or none
@@ -113,10 +114,12 @@ func Open(cfg Config) (*Store, error) {
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.pulse = s.newPulse()
-	if err := s.openRaft(); err != nil {
+	notify := make(chan bool, 16)
+	if err := s.openRaft(notify); err != nil {
 		return nil, err
 	}
 	s.stats = newStats(cfg.Registerer, s)
+	s.wg.Go(func() { s.watchLeadership(notify) })
 	s.wg.Go(s.watchLeader)
 	s.wg.Go(s.pack)
 	s.wg.Go(s.keepMark)
@@ -131,9 +134,8 @@ func Open(cfg Config) (*Store, error) {
 }
 
 // openRaft starts Raft.
-func (s *Store) openRaft() error {
+func (s *Store) openRaft(notify chan<- bool) error {
 	hl := logs.HCLog(s.log, raft.ErrTransportShutdown, raft.ErrRaftShutdown)
-	notify := make(chan bool, 16)
 	rc := raft.DefaultConfig()
 	rc.LocalID = raft.ServerID(s.cfg.Self)
 	rc.HeartbeatTimeout, rc.ElectionTimeout, rc.LeaderLeaseTimeout = s.cfg.Election, s.cfg.Election, s.cfg.Election
@@ -142,21 +144,21 @@ func (s *Store) openRaft() error {
 	rc.Logger = hl
 	rc.ShutdownOnRemove = false // the agent decides what a removed node does
 	s.guard = &watchdog{LogStore: s.cfg.Stores.Logs, marker: s.cfg.Stores.marker, log: s.log, fatal: s.cfg.Fatal}
-	s.trans = newWrapper(s.stream, hl, s)
+	s.trans = newWrapper(s.cfg.Self, s.stream, hl, s)
 	term := &stable{StableStore: s.cfg.Stores.Stable, fatal: s.cfg.Fatal}
+	s.snapshots = newLimited(s.cfg.Stores.Snapshots, s.stop, func() int64 { return s.cfg.FSM.View().Int("raft.snapshot_rate") })
 	// What was just written is sent to the followers and applied: not from the disk.
 	cache, err := raft.NewLogCache(cachedEntries, s.guard)
 	if err != nil {
 		return fmt.Errorf("open raft: %w", err)
 	}
-	r, err := raft.NewRaft(rc, machine{fsm.Raft{FSM: s.cfg.FSM}, s.pulse.Changed}, cache, term, s.cfg.Stores.Snapshots, s.trans)
+	r, err := raft.NewRaft(rc, machine{fsm.Raft{FSM: s.cfg.FSM}, s.pulse.Changed}, cache, term, s.snapshots, s.trans)
 	if err != nil {
 		s.end()
 		return errors.Join(fmt.Errorf("open raft: %w", err), s.trans.Close())
 	}
 	s.raft = r
 	s.trans.start(s.stop)
-	s.wg.Go(func() { s.watchLeadership(notify) })
 	return nil
 }
 

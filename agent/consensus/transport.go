@@ -14,12 +14,14 @@ import (
 	"github.com/ushercluster/usher/agent/peer"
 )
 
-// wrapper is the Raft transport with three changes. It embeds the concrete
+// wrapper is the Raft transport with some changes. It embeds the concrete
 // transport, so that optional interfaces such as PreVote are kept.
 type wrapper struct {
 	*raft.NetworkTransport
+	self      raft.ServerAddress
 	consumer  chan raft.RPC
 	done      chan struct{} // closed when the pump has ended
+	wg        sync.WaitGroup
 	voteAsked bulletin      // another server stands for election
 	side      side
 }
@@ -49,12 +51,18 @@ const (
 )
 
 // newWrapper listens; Raft gets nothing before start.
-func newWrapper(stream raft.StreamLayer, log hclog.Logger, side side) *wrapper {
+func newWrapper(self peer.ID, stream raft.StreamLayer, log hclog.Logger, side side) *wrapper {
 	nt := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: stream, MaxPool: maxPool, Timeout: rpcTimeout, Logger: log,
 	})
-	return &wrapper{NetworkTransport: nt, consumer: make(chan raft.RPC), done: make(chan struct{}), side: side}
+	return &wrapper{NetworkTransport: nt, self: raft.ServerAddress(self), consumer: make(chan raft.RPC), done: make(chan struct{}), side: side}
 }
+
+// LocalAddr implements raft.Transport. It is the node's ID, never where the node
+// listens: Raft keeps the address of the candidate it has voted for, and takes whoever
+// asks from the same address in the same term for the same candidate. "[::]:14747" is
+// everybody's, and one voter would help two leaders into one term.
+func (w *wrapper) LocalAddr() raft.ServerAddress { return w.self }
 
 // start begins to hand the network's RPCs to Raft, until stop.
 func (w *wrapper) start(stop <-chan struct{}) { go w.pump(stop) }
@@ -62,6 +70,7 @@ func (w *wrapper) start(stop <-chan struct{}) { go w.pump(stop) }
 // pump hands on what intercept leaves.
 func (w *wrapper) pump(stop <-chan struct{}) {
 	defer close(w.done)
+	defer w.wg.Wait()
 	for {
 		select {
 		case rpc := <-w.NetworkTransport.Consumer():
@@ -96,10 +105,12 @@ func (w *wrapper) intercept(rpc raft.RPC) bool {
 		if !yes {
 			return false
 		}
-		_, err := io.Copy(io.Discard, rpc.Reader) // else the connection would be out of step
-		rpc.Respond(&raft.InstallSnapshotResponse{
-			RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}, Term: term, Success: true,
-		}, err)
+		w.wg.Go(func() { // a sender that stalls must not keep the others' requests from Raft
+			_, err := io.Copy(io.Discard, rpc.Reader) // else the connection would be out of step
+			rpc.Respond(&raft.InstallSnapshotResponse{
+				RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}, Term: term, Success: true,
+			}, err)
+		})
 		return true
 	}
 	return false
@@ -197,7 +208,9 @@ func (s *stream) hangUp(id peer.ID) {
 	conns := s.conns[id]
 	delete(s.conns, id)
 	s.mu.Unlock()
+	var wg sync.WaitGroup
 	for c := range conns {
-		c.Conn.Close()
+		wg.Go(func() { c.Conn.Close() }) // TLS says goodbye, for seconds to one that does not read
 	}
+	wg.Wait()
 }

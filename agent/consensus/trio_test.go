@@ -9,12 +9,14 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/raft"
 	"github.com/rs/zerolog"
 
 	"github.com/ushercluster/usher/agent/logs"
@@ -23,13 +25,15 @@ import (
 	"github.com/ushercluster/usher/transport/memnet"
 )
 
-// trio is three stores on a memory network, with forwarding by direct calls.
-type trio struct {
+// group is some stores on a memory network, with forwarding by direct calls.
+type group struct {
 	t     *testing.T
 	net   *memnet.Net
 	hosts map[peer.ID]*memnet.Host
 	nodes map[peer.ID]*member
 	ids   []peer.ID
+	mu    sync.Mutex
+	open  []dialled
 	lines io.Writer // gets the log lines of nodes that are started from now on; nil: nobody
 }
 
@@ -44,6 +48,11 @@ type member struct {
 	boot    uint64
 	ahead   atomic.Int64 // of its wall clock
 	fatal   atomic.Pointer[error]
+	live    atomic.Pointer[Store] // store, for other goroutines; nil while it is stopped
+	dead    atomic.Bool           // it reaches nobody: its process is gone
+	noRaft  atomic.Bool           // Raft's connections from and to it fail; the pulse's go on
+	// refused answers in place of the network what the pulse's Refused asks; nil: the network.
+	refused func(to peer.ID) bool
 }
 
 // tracked is a listener whose accepted connections can be closed, as the port's are.
@@ -62,9 +71,12 @@ func (l *tracked) Accept() (net.Conn, error) {
 
 func id(i int) peer.ID { return peer.ID(fmt.Sprintf("aaaaaaaaaaaaaaa%c", 'a'+i)) }
 
-func newTrio(t *testing.T) *trio {
-	c := &trio{t: t, net: memnet.New(), hosts: map[peer.ID]*memnet.Host{}, nodes: map[peer.ID]*member{}}
-	for i := 1; i <= 3; i++ {
+func newTrio(t *testing.T) *group { return newGroup(t, 3) }
+
+// newGroup starts n voters, the first of which has made the cluster.
+func newGroup(t *testing.T, n int) *group {
+	c := &group{t: t, net: memnet.New(), hosts: map[peer.ID]*memnet.Host{}, nodes: map[peer.ID]*member{}}
+	for i := 1; i <= n; i++ {
 		c.ids = append(c.ids, id(i))
 		c.hosts[id(i)] = c.net.Host(fmt.Sprintf("n%d", i), fmt.Sprintf("10.0.0.%d", i))
 		c.nodes[id(i)] = &member{id: id(i), dir: t.TempDir()}
@@ -82,14 +94,14 @@ func newTrio(t *testing.T) *trio {
 	// raft refuses the vote of a candidate that it does not find in its own latest
 	// configuration, so a cut right here could leave no leader possible.
 	for _, i := range c.ids {
-		for len(c.nodes[i].store.Status().Voters) < 3 || c.nodes[i].store.Status().LastIndex < l.store.Status().LastIndex {
+		for len(c.nodes[i].store.Status().Voters) < n || c.nodes[i].store.Status().LastIndex < l.store.Status().LastIndex {
 			time.Sleep(20 * time.Millisecond)
 		}
 	}
 	return c
 }
 
-func (c *trio) bootstrap() {
+func (c *group) bootstrap() {
 	m := c.nodes[c.ids[0]]
 	stores, err := OpenStores(filepath.Join(m.dir, "raft"), zerolog.Nop())
 	if err != nil {
@@ -108,7 +120,7 @@ func (c *trio) bootstrap() {
 	}
 }
 
-func (c *trio) start(i peer.ID) {
+func (c *group) start(i peer.ID) {
 	c.t.Helper()
 	m := c.nodes[i]
 	var err error
@@ -128,15 +140,19 @@ func (c *trio) start(i peer.ID) {
 	m.store, err = Open(Config{
 		Self: i, Stores: m.stores, FSM: m.fsm, Cache: filepath.Join(m.dir, "state.cache"), Listener: m.ln,
 		Dial: func(ctx context.Context, to peer.ID) (net.Conn, error) {
-			return c.hosts[i].DialContext(ctx, "tcp", c.hosts[to].IP()+":14747")
+			if m.noRaft.Load() || c.nodes[to].noRaft.Load() {
+				return nil, syscall.EHOSTUNREACH
+			}
+			return c.dial(ctx, i, to, ":14747")
 		},
 		Pulse: Pulse{
 			Boot: m.boot, Listener: m.pulseLn, Remote: c.remote,
-			Dial: func(ctx context.Context, to peer.ID) (net.Conn, error) {
-				return c.hosts[i].DialContext(ctx, "tcp", c.hosts[to].IP()+":14746")
-			},
+			Dial: func(ctx context.Context, to peer.ID) (net.Conn, error) { return c.dial(ctx, i, to, ":14746") },
 			Refused: func(ctx context.Context, to peer.ID) bool {
-				conn, err := c.hosts[i].DialContext(ctx, "tcp", c.hosts[to].IP()+":14746")
+				if m.refused != nil {
+					return m.refused(to)
+				}
+				conn, err := c.dial(ctx, i, to, ":14746")
 				if err == nil {
 					conn.Close()
 				}
@@ -148,10 +164,58 @@ func (c *trio) start(i peer.ID) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	m.dead.Store(false)
+	m.live.Store(m.store)
 }
 
+func (c *group) dial(ctx context.Context, from, to peer.ID, port string) (net.Conn, error) {
+	if c.nodes[from].dead.Load() {
+		return nil, syscall.ENETDOWN
+	}
+	conn, err := c.hosts[from].DialContext(ctx, "tcp", c.hosts[to].IP()+port)
+	if err == nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.open = append(c.open, dialled{conn, from, to})
+	}
+	return conn, err
+}
+
+// dialled is a connection between two members, at the end that dialled.
+type dialled struct {
+	net.Conn
+	from, to peer.ID
+}
+
+// breakOff ends all connections from and to a node; its ports go on to accept.
+func (c *group) breakOff(i peer.ID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open = slices.DeleteFunc(c.open, func(d dialled) bool {
+		ours := d.from == i || d.to == i
+		if ours {
+			d.Close()
+		}
+		return ours
+	})
+}
+
+// muteRaft ends Raft's connections from and to a node until unmute, and leaves the
+// pulse's alone.
+func (c *group) muteRaft(i peer.ID) {
+	c.nodes[i].noRaft.Store(true)
+	for _, other := range c.ids {
+		if other != i && c.nodes[other].store != nil {
+			c.nodes[other].store.stream.hangUp(i)
+			c.nodes[i].store.stream.hangUp(other)
+		}
+	}
+}
+
+func (c *group) unmute(i peer.ID) { c.nodes[i].noRaft.Store(false) }
+
 // remote tells who dialled.
-func (c *trio) remote(conn net.Conn) (peer.ID, bool) {
+func (c *group) remote(conn net.Conn) (peer.ID, bool) {
 	host, _, _ := net.SplitHostPort(conn.RemoteAddr().String())
 	for id, h := range c.hosts {
 		if h.IP() == host {
@@ -162,24 +226,26 @@ func (c *trio) remote(conn net.Conn) (peer.ID, bool) {
 }
 
 // clock is a node's wall clock, which a test may set.
-func (c *trio) clock(i peer.ID) func() time.Time {
+func (c *group) clock(i peer.ID) func() time.Time {
 	m := c.nodes[i]
 	return func() time.Time { return time.Now().Add(time.Duration(m.ahead.Load())) }
 }
 
 // crash ends a node as a kill does: its connections are reset and its ports refuse.
-func (c *trio) crash(i peer.ID) {
+func (c *group) crash(i peer.ID) {
 	c.t.Helper()
 	m := c.nodes[i]
+	m.dead.Store(true)
 	m.ln.Close()
 	m.pulseLn.Close()
 	c.net.Reset(c.hosts[i])
 	c.stop(i)
 }
 
-func (c *trio) stop(i peer.ID) {
+func (c *group) stop(i peer.ID) {
 	c.t.Helper()
 	m := c.nodes[i]
+	m.live.Store(nil)
 	m.ln.Close()
 	for len(m.ln.conns) > 0 {
 		(<-m.ln.conns).Close()
@@ -193,7 +259,7 @@ func (c *trio) stop(i peer.ID) {
 	m.store = nil
 }
 
-func (c *trio) stopAll() {
+func (c *group) stopAll() {
 	for _, i := range c.ids {
 		if c.nodes[i].store != nil {
 			c.stop(i)
@@ -201,8 +267,64 @@ func (c *trio) stopAll() {
 	}
 }
 
+// others are the members that run, but l.
+func (c *group) others(l *member) []*member {
+	var out []*member
+	for _, i := range c.ids {
+		if m := c.nodes[i]; m != l && m.store != nil {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// stand makes a member stand for election at once.
+func (c *group) stand(m *member) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Second)
+	defer cancel()
+	if err := m.store.trans.stand(ctx, raft.ServerID(m.id)); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// within waits until what is so, for d at most.
+func (c *group) within(d time.Duration, what string, so func() bool) {
+	c.t.Helper()
+	for began := time.Now(); !so(); time.Sleep(time.Millisecond) {
+		if time.Since(began) > d {
+			c.t.Fatalf("not within %v: %s", d, what)
+		}
+	}
+}
+
+// agree waits until all members have the same state.
+func (c *group) agree() {
+	c.t.Helper()
+	l := c.leader("")
+	if _, err := l.store.Read(c.t.Context()); err != nil {
+		c.t.Fatal(err)
+	}
+	for _, m := range c.others(l) {
+		// Not at once: writers may have left entries under way.
+		for range 100 {
+			if m.fsm.View().Revision() == l.fsm.View().Revision() && m.fsm.View().Hash() == l.fsm.View().Hash() {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		if a, b := m.fsm.View(), l.fsm.View(); a.Hash() != b.Hash() {
+			c.t.Fatalf("node %s is at revision %d with hash %.8s, %s, which leads, at %d with %.8s",
+				m.id, a.Revision(), a.Hash(), l.id, b.Revision(), b.Hash())
+		}
+		if err := m.fatal.Load(); err != nil {
+			c.t.Fatal(*err)
+		}
+	}
+}
+
 // leader waits for one that is not skip.
-func (c *trio) leader(skip peer.ID) *member {
+func (c *group) leader(skip peer.ID) *member {
 	c.t.Helper()
 	for range 200 {
 		for _, i := range c.ids {
@@ -218,17 +340,20 @@ func (c *trio) leader(skip peer.ID) *member {
 
 // forwarder calls the leader's store directly, unless the network is cut.
 type forwarder struct {
-	c  *trio
+	c  *group
 	me peer.ID
 }
 
 func (f forwarder) reach(ctx context.Context, to peer.ID) (*Store, error) {
-	conn, err := f.c.hosts[f.me].DialContext(ctx, "tcp", f.c.hosts[to].IP()+":14747")
+	conn, err := f.c.dial(ctx, f.me, to, ":14747")
 	if err != nil {
 		return nil, &NotSentError{err}
 	}
 	conn.Close()
-	return f.c.nodes[to].store, nil
+	if s := f.c.nodes[to].live.Load(); s != nil {
+		return s, nil
+	}
+	return nil, &NotSentError{ErrClosed}
 }
 
 func (f forwarder) Apply(ctx context.Context, leader peer.ID, p fsm.Proposal) (fsm.Result, error) {
@@ -244,7 +369,7 @@ func set(key, value string) fsm.Proposal {
 }
 
 // log writes to the test's log when USHER_TEST_LOG is set.
-func (c *trio) log(i peer.ID) zerolog.Logger {
+func (c *group) log(i peer.ID) zerolog.Logger {
 	if c.lines != nil {
 		return zerolog.New(c.lines)
 	}

@@ -26,7 +26,7 @@ func (d *Door) serveAgent(w http.ResponseWriter, r *http.Request) {
 	case r.Header[fieldSession] != nil:
 		d.respond(p, d.host(p))
 	case r.URL.Path == askPath:
-		answerControl(p, d.answerAsks)
+		answerControl(p, func(b askBatch) (answerBatch, error) { return d.answerAsks(conn.agent, b) })
 	case r.URL.Path == endPath:
 		answerControl(p, d.answerEnd)
 	default:
@@ -59,6 +59,9 @@ func (d *Door) host(p *reply) *failure {
 	c, err := readClaim(r.Header)
 	if err != nil {
 		return &failure{final: problemHead, err: err}
+	}
+	if conn := connOf(r); conn != nil {
+		c.from = conn.agent
 	}
 	if isPrivate(r.URL.Path, d.cfg.Private) {
 		return &failure{final: problemNotFound}

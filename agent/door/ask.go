@@ -46,6 +46,8 @@ type askRequest struct {
 	Session  string   `json:"session"`
 	Engines  []string `json:"engines"`
 	Document string   `json:"document,omitempty"`
+	// Since is a stamp of the asking door: it counts what it decided later by itself.
+	Since stamp `json:"since,omitempty"`
 	// Release gives back the places that were kept for the session at the engines,
 	// because it went elsewhere; there is nothing to answer.
 	Release bool `json:"release,omitempty"`
@@ -60,8 +62,8 @@ type offer struct {
 	Name        string `json:"name"`
 	OK          bool   `json:"ok"`
 	Reason      string `json:"reason,omitempty"`
-	Sessions    int    `json:"sessions"`
-	InFlight    int    `json:"in_flight"`
+	Sessions    int    `json:"sessions"`  // open askLag ago
+	InFlight    int    `json:"in_flight"` // on average
 	Permille    int    `json:"load_permille"`
 	CPUPermille int    `json:"cpu_permille"`
 	MemFree     uint64 `json:"memory_free_bytes"`
@@ -81,17 +83,19 @@ func (o offer) answer(node peer.ID) placement.Answer {
 // ask asks the owners of the engines for a place, one call for each node, and
 // returns what was answered within the time for it, and the nodes that are late: not
 // those whose call failed. Engines beside this door need no call.
-func (d *Door) ask(ctx context.Context, w want, cs []placement.Candidate) (answers []placement.Answer, late []peer.ID) {
+func (d *Door) ask(ctx context.Context, w want, cs []placement.Candidate) (answers []heard, late []peer.ID) {
 	began := d.cfg.Now()
+	since := stampAt(began.Add(-askLag))
 	remote := map[peer.ID][]string{}
 	for _, c := range cs {
 		if node := c.Engine.Node(); node != d.cfg.Self {
 			remote[node] = append(remote[node], c.Engine.Name())
 			continue
 		}
-		a := d.owner.offer(w.session, c.Engine.Name(), c.Load)
+		name := c.Engine.Name()
+		a := d.owner.offer(w.session, name, d.ownLoad(name), asking{d.cfg.Self, since})
 		a.Engine = c.Engine
-		answers = append(answers, a)
+		answers = append(answers, heard{Answer: a, since: since})
 	}
 	if len(remote) == 0 {
 		return answers, nil
@@ -105,7 +109,9 @@ func (d *Door) ask(ctx context.Context, w want, cs []placement.Candidate) (answe
 		d.spawn(func() {
 			ctx, cancel := context.WithTimeout(d.life.ctx, askLife)
 			defer cancel()
-			as, err := d.askNode(ctx, node, askRequest{Session: w.session.String(), Engines: names, Document: w.request.Document})
+			as, err := d.askNode(ctx, node, askRequest{
+				Session: w.session.String(), Engines: names, Document: w.request.Document, Since: since,
+			})
 			if err != nil {
 				d.log.Debug().Str("peer", string(node)).Err(err).Msg("no answer to a question for a place")
 			}
@@ -117,7 +123,9 @@ func (d *Door) ask(ctx context.Context, w want, cs []placement.Candidate) (answe
 	for len(remote) > 0 {
 		select {
 		case r := <-got:
-			answers = append(answers, r.answers...)
+			for _, a := range r.answers {
+				answers = append(answers, heard{Answer: a, since: since})
+			}
 			delete(remote, r.node)
 			continue
 		case <-timer.C:
@@ -158,14 +166,14 @@ func (d *Door) control(ctx context.Context, node peer.ID, path string, in, out a
 }
 
 // answerAsks is the owner's side: each answer counts the places kept by the ones
-// before it.
-func (d *Door) answerAsks(b askBatch) (answerBatch, error) {
+// before it towards the limit.
+func (d *Door) answerAsks(from peer.ID, b askBatch) (answerBatch, error) {
 	if len(b.Questions) > maxQuestions {
 		return answerBatch{}, fmt.Errorf("%d questions in one call", len(b.Questions))
 	}
 	var out answerBatch
 	for _, q := range b.Questions {
-		a, err := d.answerAsk(q)
+		a, err := d.answerAsk(from, q)
 		if err != nil {
 			return answerBatch{}, err
 		}
@@ -174,7 +182,7 @@ func (d *Door) answerAsks(b askBatch) (answerBatch, error) {
 	return out, nil
 }
 
-func (d *Door) answerAsk(q askRequest) (askAnswer, error) {
+func (d *Door) answerAsk(from peer.ID, q askRequest) (askAnswer, error) {
 	if len(q.Engines) == 0 {
 		return askAnswer{}, nil // only to open a connection
 	}
@@ -193,7 +201,7 @@ func (d *Door) answerAsk(q askRequest) (askAnswer, error) {
 		return out, nil
 	}
 	for _, name := range q.Engines {
-		a := d.owner.offer(id, name, d.ownLoad(name))
+		a := d.owner.offer(id, name, d.ownLoad(name), asking{from, q.Since})
 		l := a.Load
 		out.Engines = append(out.Engines, offer{
 			name, a.OK, string(a.Reason), l.Sessions, l.InFlight, l.Permille, l.CPUPermille, l.MemFreeBytes, l.MemTotalBytes,

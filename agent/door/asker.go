@@ -117,7 +117,7 @@ func (d *Door) carryAsks(node peer.ID, batch []*question) {
 		d.log.Debug().Str("peer", string(node)).Err(err).Msg("no answer to questions for places")
 	}
 	for i, q := range batch {
-		if err != nil || i >= len(out.Answers) {
+		if err != nil || i >= len(out.Answers) { // part of a bad answer is none
 			q.answered <- nil
 			continue
 		}

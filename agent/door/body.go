@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"sync/atomic"
@@ -79,8 +81,14 @@ func (b *body) Read(p []byte) (int, error) {
 		b.ended.Store(true) // net/http takes the deadline away
 	case err != nil:
 		// A deadline that has not passed is one that stop has moved.
-		if b.err = err; errors.Is(err, os.ErrDeadlineExceeded) && b.now().Sub(b.renewed) >= b.idle {
-			b.err = errBodyStalled
+		b.err = err
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if b.now().Sub(b.renewed) >= b.idle {
+				b.err = errBodyStalled
+			}
+		case b.length < 0 && !connectionError(err):
+			b.err = fmt.Errorf("%w: %w", errBodyForm, err)
 		}
 	}
 	return n, b.err
@@ -94,8 +102,18 @@ func (b *body) blame() *problem {
 		return problemTooLarge
 	case errors.Is(b.err, errBodyStalled):
 		return problemSlow
+	case errors.Is(b.err, errBodyForm):
+		return problemHead
 	}
 	return nil
+}
+
+// connectionError reports whether a read failed because the client has gone, or we
+// have closed. What net/http says of bad chunks has no type; it is all the rest.
+func connectionError(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
+		errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) || errors.Is(err, http.ErrBodyReadAfterClose)
 }
 
 // stop makes a Read that is blocked return.

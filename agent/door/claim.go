@@ -25,6 +25,9 @@ func (c claim) write(h http.Header) {
 	set(fieldDocument, url.QueryEscape(c.document))
 	set(fieldDoor, c.door)
 	set(fieldMovedFrom, c.movedFrom)
+	if c.decided != 0 {
+		set(fieldDecided, strconv.FormatInt(int64(c.decided), 10))
+	}
 	if !c.issued.IsZero() {
 		set(fieldIssued, strconv.FormatInt(c.issued.Unix(), 10))
 	}
@@ -60,6 +63,13 @@ func readClaim(h http.Header) (claim, error) {
 			return c, fmt.Errorf("claim's time: %w", err)
 		}
 		c.issued = time.Unix(sec, 0)
+	}
+	if s := h.Get(fieldDecided); s != "" {
+		n, err := strconv.ParseInt(s, 10, 64)
+		if err != nil {
+			return c, fmt.Errorf("claim's decision: %w", err)
+		}
+		c.decided = stamp(n)
 	}
 	if s := h.Get(fieldClient); s != "" {
 		if c.client, err = netip.ParseAddr(s); err != nil {

@@ -287,6 +287,7 @@ func (d *Door) sweep() {
 	closeSockets(d.owner.table.sweep(now.UnixNano(), s.IdleTimeout, s.MaxLife), closeServiceRestart)
 	closeSockets(d.owner.forget(), closeServiceRestart)
 	d.moves.sweep(now)
+	d.chooser.sweep(now)
 	dir := d.cfg.Directory()
 	if dir == nil {
 		return

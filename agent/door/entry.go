@@ -39,6 +39,7 @@ func (d *Door) serveUser(w http.ResponseWriter, r *http.Request) {
 	defer d.metrics.inFlight.Dec()
 	set := d.settings()
 	x := &exchange{d: d, r: r, conn: connOf(r), set: set, dir: d.cfg.Directory(), reply: d.newReply(w, r, set)}
+	x.reply.final = doubtfulEnd(r)
 	x.run()
 	d.account(x, began)
 	if x.reply.broken {
@@ -142,6 +143,9 @@ func (x *exchange) forward() {
 			f = &failure{final: pr, sent: true, err: f.err}
 		}
 		x.d.failed(x, f)
+		if !f.sent && b.decided != 0 {
+			x.d.chooser.undo(b.engine, b.decided)
+		}
 		if f.gone {
 			x.reply.broken = true
 			return

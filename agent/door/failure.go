@@ -43,6 +43,7 @@ func refused(r refusal) *failure { return &failure{refused: r, sent: r == refuse
 var (
 	errBodyTooLarge = errors.New("request body is larger than allowed")
 	errBodyStalled  = errors.New("request body made no progress")
+	errBodyForm     = errors.New("request body is not framed as it should be")
 )
 
 // diagnose turns an error of the client towards an engine into a failure. ctx ends

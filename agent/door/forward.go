@@ -21,15 +21,29 @@ func (x *exchange) try(ctx context.Context, b binding) *failure {
 	c := claim{
 		session: b.session, engine: b.engine.Name(), open: b.open, issued: b.issued, document: x.document,
 		client: x.client.addr, door: x.d.nodeName(x.d.cfg.Self), movedFrom: b.movedFrom,
+		decided: b.decided, from: x.d.cfg.Self,
+	}
+	var cookies *engineCookies // nil: those of engines are not touched
+	if x.set.Session.Scope == ScopeDocument {
+		cookies = readCookies(x.header["Cookie"], cookieTag(b.session))
 	}
 	x.reply.edit = func(h http.Header) {
+		if cookies != nil {
+			cookies.rename(h, x.d.cfg.Now())
+		}
 		x.jar.bind(h, b)
+		if cookies != nil && x.jar.changed {
+			cookies.clearDead(h, x.jar.lives, x.client.secure, maxCleared)
+		}
 		if x.set.ShowNode {
 			h[fieldNode] = []string{x.d.nodeName(b.engine.Node())}
 		}
 	}
 	q := x.d.request(x.r, x.reply, x.header, x.body)
 	q.Upgrade = x.upgrade
+	if cookies != nil {
+		cookies.restore(q.Header)
+	}
 	node := b.engine.Node()
 	if node == x.d.cfg.Self {
 		return x.d.deliver(ctx, c, q, x.reply, x.set.Traffic.WebSocketPing)
@@ -131,10 +145,10 @@ func (d *Door) deliver(ctx context.Context, c claim, q *upstream.Request, p *rep
 	if resp.Status == http.StatusSwitchingProtocols {
 		d.broke(p, e.id, d.tunnel(p, resp, ping, func(w socket) func() {
 			d.sockets.add(w, d.cfg.Self)
-			if !d.owner.table.attach(l.row, w) {
+			if !d.owner.table.attach(l.row, w, d.cfg.Now().UnixNano()) {
 				w.Shutdown(closeServiceRestart, closeGrace)
 			}
-			return func() { d.sockets.remove(w); d.owner.table.detach(l.row, w) }
+			return func() { d.sockets.remove(w); d.owner.table.detach(l.row, w, d.cfg.Now().UnixNano()) }
 		}))
 		return nil
 	}

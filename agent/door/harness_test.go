@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -42,7 +43,7 @@ type site struct {
 	status   map[peer.ID]peer.Status // what gossip says; alive by default
 	state    map[peer.ID]peer.State
 	reports  map[peer.EngineID]peer.EngineLoad
-	reported time.Time
+	reported map[peer.ID]time.Time
 	noView   bool                 // doors know no cluster yet
 	access   bytes.Buffer         // the access log of the first node
 	registry *prometheus.Registry // of the first node
@@ -78,7 +79,7 @@ func newSite(t *testing.T, n int) *site {
 	s := &site{
 		t: t, net: memnet.New(), settings: DefaultSettings(), keys: []Key{{ID: 7, Key: [32]byte{1, 2, 3}}},
 		status: map[peer.ID]peer.Status{}, state: map[peer.ID]peer.State{},
-		reports: map[peer.EngineID]peer.EngineLoad{}, tick: make(chan struct{}),
+		reports: map[peer.EngineID]peer.EngineLoad{}, reported: map[peer.ID]time.Time{}, tick: make(chan struct{}),
 		registry: prometheus.NewRegistry(),
 	}
 	s.users = s.net.Host("users", "10.9.0.1")
@@ -231,21 +232,23 @@ func (s *site) operator(nd *node, st peer.State) {
 
 // report lets the load reports of all nodes arrive.
 func (s *site) report() {
-	doors := map[peer.ID]*Door{}
 	s.mu.Lock()
-	for _, nd := range s.nodes {
-		doors[nd.id] = nd.door
-	}
+	nodes := slices.Clone(s.nodes)
 	s.mu.Unlock()
-	loads := map[peer.EngineID]peer.EngineLoad{}
-	for id, d := range doors {
-		for _, l := range d.Loads() {
-			loads[peer.MakeEngineID(id, l.Name)] = l
-		}
+	for _, nd := range nodes {
+		s.reportOne(nd)
 	}
+}
+
+// reportOne lets the load report of one node arrive.
+func (s *site) reportOne(nd *node) {
+	s.mu.Lock()
+	d := nd.door
+	s.mu.Unlock()
+	l := d.Loads()[0]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.reports, s.reported = loads, time.Now()
+	s.reports[nd.engine.id], s.reported[nd.id] = l, time.Now()
 }
 
 func (s *site) directory(self *node) *Directory {
@@ -263,7 +266,7 @@ func (s *site) directory(self *node) *Directory {
 		if state == "" {
 			state = peer.StateActive
 		}
-		dir.Nodes[nd.id] = NodeInfo{Name: nd.name, Status: status, State: state, Addr: nd.ip, Reported: s.reported}
+		dir.Nodes[nd.id] = NodeInfo{Name: nd.name, Status: status, State: state, Addr: nd.ip, Reported: s.reported[nd.id]}
 		l := s.reports[nd.engine.id]
 		if l.Health == "" {
 			l.Health = peer.Healthy
@@ -298,9 +301,17 @@ func (nd *node) stop(t *testing.T) {
 	nd.cancel = nil
 }
 
+// freezeReports lets load reports arrive when the test says so only.
+func (s *site) freezeReports() {
+	if s.tick != nil {
+		close(s.tick)
+		s.wait.Wait()
+		s.tick = nil
+	}
+}
+
 func (s *site) close() {
-	close(s.tick)
-	s.wait.Wait()
+	s.freezeReports()
 	for _, nd := range s.nodes {
 		nd.stop(s.t)
 		nd.engine.stop()
@@ -530,6 +541,18 @@ func (b *browser) do(nd *node, method, path, body string, fields ...string) (ans
 	a := answer{status: resp.StatusCode, header: resp.Header, body: string(raw), code: resp.Header.Get(fieldError)}
 	_ = json.Unmarshal(raw, &a.seen)
 	return a, err
+}
+
+// request is a GET with the browser's cookies, to be sent by hand.
+func (b *browser) request(nd *node, path string) *http.Request {
+	r, err := http.NewRequest(http.MethodGet, "http://"+nd.ip+path, nil)
+	if err != nil {
+		b.s.t.Fatal(err)
+	}
+	for name, value := range b.cookies {
+		r.AddCookie(&http.Cookie{Name: name, Value: value})
+	}
+	return r
 }
 
 // get is do for what must be answered.

@@ -61,6 +61,16 @@ func checkHead(r *http.Request, private []string) *problem {
 	return nil
 }
 
+// doubtfulEnd reports whether another server might see the end of the request
+// elsewhere, so that nothing that follows it on the connection may be believed.
+// net/http takes Transfer-Encoding and forgets a Content-Length beside it, after which
+// RFC 9112 6.1 wants the connection closed; and it ignores Transfer-Encoding in
+// HTTP/1.0, where 6.1 wants the same. It tells neither, so every request with a transfer
+// coding and every one of HTTP/1.0 is its connection's last.
+func doubtfulEnd(r *http.Request) bool {
+	return len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1)
+}
+
 // isPrivate reports whether an engine might take the path for one below
 // /.well-known/usher/ or below another private prefix. Engines differ in what they
 // decode and fold, so all readings count: dot segments, doubled and backward

@@ -13,12 +13,14 @@ import (
 // that name no document.
 type jar struct {
 	cookieJar
-	x    *exchange
-	mine []cookie
+	x       *exchange
+	mine    []cookie
+	changed bool   // by bind: the browser gets a cookie of ours
+	evicted string // base name of the cookie that had to go
 }
 
 func newJar(x *exchange, mine []cookie) *jar {
-	return &jar{cookieJar{x.client.secure, x.set.Session.SameSite}, x, mine}
+	return &jar{cookieJar: cookieJar{x.client.secure, x.set.Session.SameSite}, x: x, mine: mine}
 }
 
 // scoped is the document where sessions are by document, else "".
@@ -89,6 +91,7 @@ func (j *jar) update(h http.Header, base string, t token) bool {
 		return false
 	}
 	h.Add("Set-Cookie", j.set(base, value))
+	j.changed = true
 	return true
 }
 
@@ -107,8 +110,21 @@ func (j *jar) evict(h http.Header, added string) {
 		}
 	}
 	if n > maxDocumentCookies {
+		j.evicted = oldest
 		h.Add("Set-Cookie", j.clear(oldest))
 	}
+}
+
+// lives reports whether the browser has another session than the one that an answer
+// binds it to, of that tag.
+func (j *jar) lives(tag string) bool {
+	return slices.ContainsFunc(j.mine, func(c cookie) bool {
+		if c.base == j.base() || c.base == cookieName || c.base == j.evicted {
+			return false
+		}
+		t, ok := j.find(c.base)
+		return ok && tag == cookieTag(t.session)
+	})
 }
 
 // tokens are the sessions of all cookies, each once.

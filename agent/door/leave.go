@@ -41,6 +41,10 @@ func (x *exchange) leave() {
 	x.end(x.r.Context(), byNode)
 	h := x.reply.w.Header()
 	x.jar.clearAll(h)
+	if x.set.Session.Scope == ScopeDocument {
+		_, rest := splitCookies(x.r.Header["Cookie"])
+		readCookies(rest, "").clearDead(h, func(string) bool { return false }, x.client.secure, maxHeadFields)
+	}
 	h.Set("Location", "/")
 	x.reply.send(http.StatusSeeOther, "text/plain; charset=utf-8", []byte("The session has ended.\n"))
 }

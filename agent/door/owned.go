@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/ushercluster/usher/agent/door/upstream"
@@ -20,13 +19,26 @@ type ownedEngine struct {
 	Engine
 	id       peer.EngineID
 	pool     *upstream.Pool
-	inFlight atomic.Int64
+	inFlight work
 
 	mu       sync.Mutex
 	sessions int                 // rows in the table
+	fresh    []freshRow          // those opened of late, oldest first
 	reserved map[SessionID]int64 // until when, Unix nanoseconds
 	held     map[string]*held    // documents by key
 }
+
+// freshRow is a row that not every answer counts yet.
+type freshRow struct {
+	id    SessionID
+	door  peer.ID // that decided; "" when it is not known
+	stamp stamp   // by that door's clock; 0 when it is not known
+	at    int64   // when the row was opened, Unix nanoseconds
+}
+
+// freshLife is how long rows are kept as fresh: for every answer that can still be
+// of use, an owner and a door that are both slow.
+const freshLife = askLag + askLife
 
 // held is a document that sessions of an engine have open.
 type held struct {
@@ -64,18 +76,21 @@ func (e *ownedEngine) lapse(now int64) {
 }
 
 // opened and ended keep the count of rows; the table calls them.
-func (e *ownedEngine) opened(id SessionID) {
+func (e *ownedEngine) opened(r *row, now int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.sessions++
-	delete(e.reserved, id)
+	delete(e.reserved, r.id)
+	e.ripen(now)
+	e.fresh = append(e.fresh, freshRow{r.id, r.door, r.decided, now})
 }
 
-func (e *ownedEngine) ended(documents []string) {
+func (e *ownedEngine) ended(r *row) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.sessions--
-	for _, d := range documents {
+	e.fresh = slices.DeleteFunc(e.fresh, func(f freshRow) bool { return f.id == r.id })
+	for _, d := range r.documents {
 		h := e.held[d]
 		if h.sessions--; h.sessions == 0 {
 			delete(e.held, d)
@@ -96,22 +111,39 @@ func (e *ownedEngine) hold(document string) string {
 	return h.key
 }
 
-// count is what doors compare: the sessions that are open. Places that are kept do
-// not count, only towards the limit: a door keeps two for each session and knows
-// itself which one it will use (see chooser.settle), and how the others' questions
-// will end cannot be told. Counted, they made whole bursts of users run to whichever
-// engine had been asked last.
-func (e *ownedEngine) count() int {
+// ripen forgets which rows were fresh, also when the clock was set back. Callers
+// have read the clock before they took the lock, so a row may be a little younger
+// than now.
+func (e *ownedEngine) ripen(now int64) {
+	e.fresh = slices.DeleteFunc(e.fresh, func(f freshRow) bool {
+		return f.at <= now-int64(freshLife) || f.at > now+int64(freshLife)
+	})
+}
+
+// settled is what doors compare: the sessions that were open askLag ago. Of the asking
+// door's own ones it holds those that were decided up to since: that door counts the
+// later ones itself, each exactly once whether it is open yet or not. Places that are
+// kept do not count, only towards the limit: a door keeps two for each session, and
+// how the questions of others will end cannot be told.
+func (e *ownedEngine) settled(door peer.ID, since stamp, now int64) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.sessions
+	e.ripen(now)
+	n := e.sessions
+	for _, f := range e.fresh {
+		own := f.stamp != 0 && f.door == door
+		if own && f.stamp > since || !own && f.at > now-int64(askLag) {
+			n--
+		}
+	}
+	return n
 }
 
 // load is the owner's part of a load report. Documents are those of the most
 // sessions.
 func (e *ownedEngine) load() peer.EngineLoad {
 	health, _ := e.Health()
-	l := peer.EngineLoad{Name: e.Name(), Health: health, InFlight: int(e.inFlight.Load()), Permille: -1}
+	l := peer.EngineLoad{Name: e.Name(), Health: health, InFlight: e.inFlight.now(), Permille: -1}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	l.Sessions = e.sessions

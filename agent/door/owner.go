@@ -26,8 +26,10 @@ type claim struct {
 	issued    time.Time // when the session began
 	document  string
 	client    netip.Addr
-	door      string // node name of the door where the user arrived
-	movedFrom string // node name
+	door      string  // node name of the door where the user arrived
+	movedFrom string  // node name
+	decided   stamp   // by that door; 0 when the engine was not chosen just now
+	from      peer.ID // the agent that sent the claim; it does not travel
 }
 
 // owner keeps the sessions of the engines beside this agent. It alone counts them.
@@ -54,7 +56,7 @@ func (l *lease) end() { l.o.table.leave(l.row, l.o.now().UnixNano()) }
 // cancel is end for a request that no engine has seen.
 func (l *lease) cancel() {
 	if l.opened {
-		l.o.table.cancel(l.row)
+		l.o.table.cancel(l.row, l.o.now().UnixNano())
 		return
 	}
 	l.end()
@@ -119,7 +121,7 @@ func (o *owner) open(ctx context.Context, e *ownedEngine, c claim) (*row, *failu
 		}
 	}
 	now := o.now().UnixNano()
-	fresh := &row{id: c.session, engine: e, created: now, seen: now, addr: c.client}
+	fresh := &row{id: c.session, engine: e, door: c.from, decided: c.decided, created: now, seen: now, addr: c.client}
 	if began := c.issued.UnixNano(); !c.issued.IsZero() && began < now {
 		fresh.created = began
 	}
@@ -161,10 +163,15 @@ func (o *owner) forget() []socket {
 	return over
 }
 
+// asking is a door with what it has decided itself.
+type asking struct {
+	door  peer.ID
+	since stamp // later decisions it counts itself
+}
+
 // offer answers another door, or this one, that asks for a place: it keeps one
-// where it says yes. known is what the newest report says of the machine; the
-// counts are those of this moment.
-func (o *owner) offer(id SessionID, name string, known placement.Load) placement.Answer {
+// where it says yes. known is what the newest report says of the machine.
+func (o *owner) offer(id SessionID, name string, known placement.Load, by asking) placement.Answer {
 	e := o.engines[name]
 	if e == nil {
 		return placement.Answer{Reason: placement.NodeUnknown}
@@ -179,7 +186,7 @@ func (o *owner) offer(id SessionID, name string, known placement.Load) placement
 	case refusedUnhealthy:
 		a.Reason = placement.Unhealthy
 	default:
-		a.Load.Sessions, a.Load.InFlight = e.count(), int(e.inFlight.Load())
+		a.Load.Sessions, a.Load.InFlight = e.settled(by.door, by.since, now), e.inFlight.average(now)
 		if a.OK = e.reserve(id, o.limit(e), now); !a.OK {
 			a.Reason = placement.Full
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ushercluster/usher/agent/peer"
+	"github.com/ushercluster/usher/agent/placement"
 )
 
 // stubEngine is an engine that is never dialled.
@@ -76,10 +77,10 @@ func TestOwnerDecides(t *testing.T) {
 	if _, f := o.begin(context.Background(), claim{engine: "other"}); f == nil || f.refused != refusedNotHere {
 		t.Errorf("another engine: %+v", f)
 	}
-	if len(e.reserved) != 0 || e.inFlight.Load() != 0 {
-		t.Errorf("left: %d places kept, %d in flight", len(e.reserved), e.inFlight.Load())
+	if len(e.reserved) != 0 || e.inFlight.now() != 0 {
+		t.Errorf("left: %d places kept, %d in flight", len(e.reserved), e.inFlight.now())
 	}
-	if n := e.count(); n != 3 {
+	if n := e.sessions; n != 3 {
 		t.Errorf("%d sessions, want 1, 2 and 5", n)
 	}
 }
@@ -131,5 +132,23 @@ func TestDocumentsOfSessions(t *testing.T) {
 	tb.drop(e)
 	if len(e.held) != 0 || e.sessions != 0 {
 		t.Errorf("left: %d documents, %d sessions", len(e.held), e.sessions)
+	}
+}
+
+// An offer tells of work that lasts, not of the requests of this instant.
+func TestOfferTellsAverages(t *testing.T) {
+	now := testTime
+	e := &ownedEngine{Engine: &stubEngine{health: peer.Healthy}, reserved: map[SessionID]int64{}, held: map[string]*held{}}
+	o := &owner{
+		engines: map[string]*ownedEngine{"app": e}, table: newTable(), settings: DefaultSettings,
+		state: func() peer.State { return peer.StateActive }, now: func() time.Time { return now },
+	}
+	e.inFlight.add(40, now.UnixNano())
+	if a := o.offer(SessionID{1}, "app", placement.Load{CPUPermille: 7}, asking{}); !a.OK || a.Load.InFlight != 0 || a.Load.CPUPermille != 7 {
+		t.Errorf("at once: %+v", a)
+	}
+	now = now.Add(time.Minute)
+	if a := o.offer(SessionID{1}, "app", placement.Load{}, asking{}); a.Load.InFlight != 40 {
+		t.Errorf("after a minute: %+v", a)
 	}
 }

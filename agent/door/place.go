@@ -16,6 +16,7 @@ type binding struct {
 	issued    time.Time // when the session began
 	open      opening   // "" when it is open already
 	movedFrom string    // name of the node that it had to leave
+	decided   stamp     // when the engine was chosen; 0 when it was not chosen just now
 }
 
 // want is a session that needs an engine.
@@ -39,52 +40,79 @@ func (d *Door) place(ctx context.Context, w want) (binding, *problem) {
 	if w.from != "" {
 		b.movedFrom = d.nodeName(w.from.Node())
 	}
-	cs, pr := d.candidates(w)
+	f, pr := d.candidates(w)
 	if pr != nil {
 		d.metrics.place("none")
 		return b, pr
 	}
 	if w.open == openKey {
-		rendezvous(w.session, cs)
-		b.engine = cs[0].Engine
+		rendezvous(w.session, f.open)
+		b.engine = f.open[0].Engine
 		return b, nil
 	}
 	var ok bool
-	if b.engine, ok = d.askRounds(ctx, w, cs); !ok {
-		d.metrics.place("refused")
-		return b, problemNoEngine
+	if b.engine, b.decided, ok = d.askRounds(ctx, w, &f, false); ok {
+		return b, nil
 	}
-	return b, nil
+	// A report is a second old: only the owner's word on "full" counts.
+	if b.engine, b.decided, ok = d.askRounds(ctx, w, &f, true); ok {
+		return b, nil
+	}
+	d.metrics.place("refused")
+	return b, problemNoPlace(f.closed)
+}
+
+// field are the engines that a session may go to.
+type field struct {
+	open   []placement.Candidate
+	full   []placement.Candidate // by their reports
+	closed shut
 }
 
 // candidates are the engines that may take the session; a problem when there are none.
-func (d *Door) candidates(w want) ([]placement.Candidate, *problem) {
+func (d *Door) candidates(w want) (field, *problem) {
 	dir := d.cfg.Directory()
 	if dir == nil {
-		return nil, problemNotReady
+		return field{}, problemNotReady
 	}
 	all := d.corrected(dir, w.request.Document)
-	var cs []placement.Candidate
+	var f field
 	if w.open == openKey {
-		cs = slices.DeleteFunc(all, func(c placement.Candidate) bool {
+		f.open = slices.DeleteFunc(all, func(c placement.Candidate) bool {
 			return lostNode(c.Status) || c.Health == peer.Dead || c.State == peer.StateStandby || slices.Contains(w.exclude, c.Engine)
 		})
 	} else {
-		cs = placement.Filter(all, placement.Request{Exclude: w.exclude})
+		f.sort(all, w.exclude)
 	}
-	if len(cs) == 0 {
-		return nil, problemNoEngine
+	if len(f.open)+len(f.full) == 0 {
+		return f, problemNoPlace(f.closed)
 	}
 	if d.cfg.Filter != nil {
-		if cs = slices.Clone(d.cfg.Filter(w.request, cs)); len(cs) == 0 {
-			return nil, problemNoRule
+		f.open, f.full = slices.Clone(d.cfg.Filter(w.request, f.open)), slices.Clone(d.cfg.Filter(w.request, f.full))
+		if len(f.open)+len(f.full) == 0 {
+			return f, problemNoRule
 		}
 	}
-	return cs, nil
+	return f, nil
 }
 
-// corrected are all engines with what this door knows better than the reports: the
-// engines beside it, and what it opened elsewhere since.
+func (f *field) sort(all []placement.Candidate, exclude []peer.EngineID) {
+	f.closed = shut{}
+	for _, c := range all {
+		switch ok, reason := placement.Eligible(c, placement.Request{Exclude: exclude}); {
+		case ok:
+			f.open = append(f.open, c)
+		case reason == placement.Full:
+			f.full = append(f.full, c)
+			f.closed[c.Engine] = reason
+		default:
+			f.closed[c.Engine] = reason
+		}
+	}
+}
+
+// corrected are all engines with what this door knows better than the reports: what
+// the owners told it since, what it decided itself, and how the engines beside it are.
 func (d *Door) corrected(dir *Directory, document string) []placement.Candidate {
 	now := d.cfg.Now()
 	most := d.settings().Place.MaxSessionsPerEngine
@@ -97,8 +125,8 @@ func (d *Door) corrected(dir *Directory, document string) []placement.Candidate 
 		if document != "" {
 			_, c.HoldsDocument = slices.BinarySearch(dir.Documents[c.Engine], document)
 		}
+		d.chooser.correct(c, dir.Nodes[c.Engine.Node()].Reported, now)
 		if c.Engine.Node() != d.cfg.Self {
-			c.Own = d.chooser.since(c.Engine, dir.Nodes[c.Engine.Node()].Reported, now)
 			continue
 		}
 		e := d.owner.engines[c.Engine.Name()]
@@ -106,48 +134,61 @@ func (d *Door) corrected(dir *Directory, document string) []placement.Candidate 
 			c.Health = peer.Dead
 			continue
 		}
-		c.Own, c.Load.Sessions, c.Load.InFlight = 0, e.count(), int(e.inFlight.Load())
 		c.Health, _ = e.Health()
 		c.MaxSessions, c.Status, c.Local = d.owner.limit(e), peer.StatusAlive, true
 	}
 	return cs
 }
 
-// askRounds chooses two, asks them and takes the better; those that refuse are out.
-func (d *Door) askRounds(ctx context.Context, w want, cs []placement.Candidate) (peer.EngineID, bool) {
-	strategy := d.settings().Place.Strategy
+// askRounds chooses two, asks them and takes the better; those that refuse are out,
+// and why is noted. When nobody answers, the better of two random ones is taken, but
+// not of those that were full when they reported.
+func (d *Door) askRounds(ctx context.Context, w want, f *field, full bool) (peer.EngineID, stamp, bool) {
+	strategy, cs := d.settings().Place.Strategy, f.open
+	if full {
+		cs = f.full
+	}
 	for range placeRounds {
-		first, second := d.chooser.choose(strategy, cs)
-		if first < 0 {
-			return "", false
+		asked, answers := d.askTwo(ctx, w, cs)
+		if len(asked) == 0 {
+			return "", 0, false
 		}
-		asked := []placement.Candidate{cs[first]}
-		if second >= 0 {
-			asked = append(asked, cs[second])
+		if full { // what is late is not presumed to have room
+			answers = slices.DeleteFunc(answers, func(h heard) bool { return h.presumed })
 		}
-		at := d.cfg.Now()
-		answers, late := d.ask(ctx, w, asked)
-		if len(answers) > 0 {
-			answers = append(answers, d.presumed(asked, late)...)
-		}
-		if best := d.chooser.settle(strategy, asked, answers, at, d.cfg.Now()); best >= 0 {
+		if best, at := d.chooser.settle(strategy, asked, answers, d.cfg.Now()); best >= 0 {
 			d.metrics.place("asked")
 			d.letGo(w.session, asked[best].Engine, answers)
-			return asked[best].Engine, true
+			return asked[best].Engine, at, true
 		}
-		cs = slices.DeleteFunc(cs, func(c placement.Candidate) bool {
-			return slices.ContainsFunc(answers, func(a placement.Answer) bool { return a.Engine == c.Engine })
-		})
-		if len(answers) == len(asked) {
-			continue // all refused
+		cs = f.closed.without(cs, answers)
+		switch {
+		case len(answers) == len(asked): // all refused
+			continue
+		case full:
+			return "", 0, false
 		}
-		if i := d.chooser.powerOfTwo(strategy, cs); i >= 0 {
+		if i, at := d.chooser.guess(strategy, cs, d.cfg.Now()); i >= 0 {
 			d.metrics.place("guessed")
-			d.chooser.note(cs[i].Engine, d.cfg.Now())
-			return cs[i].Engine, true
+			return cs[i].Engine, at, true
 		}
 	}
-	return "", false
+	return "", 0, false
+}
+
+// askTwo chooses two and asks them; nobody is asked when there is none.
+func (d *Door) askTwo(ctx context.Context, w want, cs []placement.Candidate) (asked []placement.Candidate, answers []heard) {
+	first, second := d.chooser.choose(d.settings().Place.Strategy, cs)
+	for _, i := range []int{first, second} {
+		if i >= 0 {
+			asked = append(asked, cs[i])
+		}
+	}
+	answers, late := d.ask(ctx, w, asked)
+	if len(answers) > 0 {
+		answers = append(answers, d.presumed(asked, late)...)
+	}
+	return asked, answers
 }
 
 // reportFresh is how old a load report may be to show that a node which did not
@@ -158,14 +199,14 @@ const reportFresh = 3 * time.Second
 // reports tell. An engine beside this door always answers in time: without this, a
 // burst that makes all machines slow would stay on the engine next to the door that
 // it came through.
-func (d *Door) presumed(asked []placement.Candidate, late []peer.ID) []placement.Answer {
+func (d *Door) presumed(asked []placement.Candidate, late []peer.ID) []heard {
 	dir := d.cfg.Directory()
 	now := d.cfg.Now()
-	var out []placement.Answer
+	var out []heard
 	for _, c := range asked {
 		node := c.Engine.Node()
 		if slices.Contains(late, node) && now.Sub(dir.Nodes[node].Reported) <= reportFresh {
-			out = append(out, placement.Answer{Engine: c.Engine, OK: true, Load: c.Load})
+			out = append(out, d.chooser.presume(c, dir.Nodes[node].Reported, now))
 		}
 	}
 	return out
@@ -173,7 +214,7 @@ func (d *Door) presumed(asked []placement.Candidate, late []peer.ID) []placement
 
 // letGo gives back the places that other engines than the chosen one kept for the
 // session. It is not waited for: a place that nobody gives back lapses.
-func (d *Door) letGo(id SessionID, chosen peer.EngineID, answers []placement.Answer) {
+func (d *Door) letGo(id SessionID, chosen peer.EngineID, answers []heard) {
 	for _, a := range answers {
 		node, name := a.Engine.Node(), a.Engine.Name()
 		switch {

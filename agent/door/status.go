@@ -20,19 +20,32 @@ type statusPage struct {
 	Node    string `json:"node"`
 	Engines int    `json:"engines"`
 	Healthy int    `json:"engines_healthy"`
-	Stale   bool   `json:"stale"` // what this door knows of the cluster is old
+	Open    int    `json:"engines_open"` // that take new sessions, as far as this door knows
+	Stale   bool   `json:"stale"`        // what this door knows of the cluster is old
+	// Note says why newcomers are refused while Status is "ok".
+	Note string `json:"note,omitempty"`
 }
 
 // readStatus looks at the door and at the engines of all nodes. It asks nobody.
+//
+// A door whose engines take no new sessions, because all drain or are full, is still
+// needed by those who have one: were it 503, a balancer would take all doors out and
+// cut them off. So it stays 200, and Note tells.
 func (d *Door) readStatus() (statusPage, int) {
 	p := statusPage{Status: "ok", Node: d.nodeName(d.cfg.Self)}
 	if dir := d.cfg.Directory(); dir != nil {
 		p.Stale = dir.Stale
-		for _, c := range d.corrected(dir, "") {
-			p.Engines++
+		var f field
+		all := d.corrected(dir, "")
+		f.sort(all, nil)
+		for _, c := range all {
 			if c.Status == peer.StatusAlive && c.Health == peer.Healthy {
 				p.Healthy++
 			}
+		}
+		p.Engines, p.Open = len(all), len(f.open)
+		if why := f.closed.String(); p.Open == 0 && why != "" {
+			p.Note = "no engine takes new sessions: " + why
 		}
 	}
 	switch {
@@ -73,6 +86,7 @@ func (p *reply) send(code int, kind string, body []byte) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'")
+	p.last(h)
 	p.renew()
 	p.status = code
 	p.w.WriteHeader(code)

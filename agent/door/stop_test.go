@@ -28,7 +28,7 @@ func TestStatus(t *testing.T) {
 			return a.status, p
 		}
 		for _, path := range []string{statusPath, statusAlias, strings.ToLower(statusAlias)} {
-			if code, p := read(path); code != http.StatusOK || p != (statusPage{"ok", "n0", 2, 2, false}) {
+			if code, p := read(path); code != http.StatusOK || p != (statusPage{Status: "ok", Node: "n0", Engines: 2, Healthy: 2, Open: 2}) {
 				t.Errorf("%s: %d %+v", path, code, p)
 			}
 		}

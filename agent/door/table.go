@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/ushercluster/usher/agent/peer"
 )
 
 const (
@@ -18,10 +20,12 @@ const (
 )
 
 // row is one session of an engine beside this agent. It belongs to its shard's
-// lock; id, engine and created never change.
+// lock; id, engine, door, decided and created never change.
 type row struct {
 	id        SessionID
 	engine    *ownedEngine
+	door      peer.ID // that decided for this engine, with decided; may be ""
+	decided   stamp
 	created   int64 // Unix nanoseconds
 	seen      int64
 	inFlight  int32
@@ -79,7 +83,7 @@ func (t *table) enter(id SessionID, e *ownedEngine, now int64) (r *row, ended bo
 func (r *row) enter(now int64) {
 	r.inFlight++
 	r.seen = max(r.seen, now)
-	r.engine.inFlight.Add(1)
+	r.engine.inFlight.add(1, now)
 }
 
 // open inserts a row, or takes the one that another request opened meanwhile, and
@@ -97,7 +101,7 @@ func (t *table) open(fresh *row, now int64) *row {
 		s.remove(old)
 	}
 	s.rows[fresh.id] = fresh
-	fresh.engine.opened(fresh.id)
+	fresh.engine.opened(fresh, now)
 	fresh.enter(now)
 	return fresh
 }
@@ -109,7 +113,7 @@ func (t *table) leave(r *row, now int64) {
 	defer s.mu.Unlock()
 	r.inFlight--
 	r.seen = max(r.seen, now)
-	r.engine.inFlight.Add(-1)
+	r.engine.inFlight.add(-1, now)
 	if r.closing && r.inFlight == 0 && s.rows[r.id] == r {
 		s.remove(r)
 		s.remember(r.id, now)
@@ -118,12 +122,12 @@ func (t *table) leave(r *row, now int64) {
 
 // cancel is leave for a request that did not reach its engine. A session that it
 // opened, and nobody else has used, never was.
-func (t *table) cancel(r *row) {
+func (t *table) cancel(r *row, now int64) {
 	s := t.shard(r.id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r.inFlight--
-	r.engine.inFlight.Add(-1)
+	r.engine.inFlight.add(-1, now)
 	if r.inFlight == 0 && s.rows[r.id] == r {
 		s.remove(r)
 	}
@@ -162,7 +166,7 @@ func (t *table) note(r *row, document string, addr netip.Addr) {
 }
 
 // attach adds a WebSocket to a row; it returns false when the session is over.
-func (t *table) attach(r *row, w socket) bool {
+func (t *table) attach(r *row, w socket, now int64) bool {
 	s := t.shard(r.id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -170,17 +174,17 @@ func (t *table) attach(r *row, w socket) bool {
 		return false
 	}
 	r.sockets = append(r.sockets, w)
-	r.engine.inFlight.Add(-1) // an idle WebSocket is no work
+	r.engine.inFlight.add(-1, now) // an idle WebSocket is no work
 	return true
 }
 
-func (t *table) detach(r *row, w socket) {
+func (t *table) detach(r *row, w socket, now int64) {
 	s := t.shard(r.id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if i := slices.Index(r.sockets, w); i >= 0 {
 		r.sockets = slices.Delete(r.sockets, i, i+1)
-		r.engine.inFlight.Add(1) // until leave
+		r.engine.inFlight.add(1, now) // until leave
 	}
 }
 
@@ -230,7 +234,7 @@ func (t *table) sweep(now int64, idle, life time.Duration) []socket {
 // remove takes r out of the shard and of its engine's counts.
 func (s *shard) remove(r *row) {
 	delete(s.rows, r.id)
-	r.engine.ended(r.documents)
+	r.engine.ended(r)
 }
 
 // remember keeps the IDs of ended sessions, the newest maxEnded of them.

@@ -105,31 +105,6 @@ func FuzzClaim(f *testing.F) {
 	})
 }
 
-func TestOwnOpeningsCorrectReports(t *testing.T) {
-	rng, err := newRand(&seqReader{n: 3})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := newChooser(rng)
-	at := time.Unix(1_800_000_000, 0)
-	for i := range 5 {
-		c.note("a/x", at.Add(time.Duration(i)*time.Second))
-	}
-	for _, step := range []struct {
-		reported, now int
-		want          int
-	}{{-10, 4, 5}, {0, 4, 4}, {2, 5, 2}, {1, 5, 2}, {4, 6, 0}, {4, 7, 0}} {
-		got := c.since("a/x", at.Add(time.Duration(step.reported)*time.Second), at.Add(time.Duration(step.now)*time.Second))
-		if got != step.want {
-			t.Errorf("reported at %d, now %d: %d, want %d", step.reported, step.now, got, step.want)
-		}
-	}
-	c.note("a/x", at)
-	if got := c.since("a/x", time.Time{}, at.Add(2*openMemory)); got != 0 {
-		t.Errorf("without reports %d are kept for ever", got)
-	}
-}
-
 func TestRendezvous(t *testing.T) {
 	var cs []placement.Candidate
 	for i := range 5 {

@@ -8,8 +8,10 @@
 //
 // Reports of load are a second old or more when a door reads them. Ranking by the
 // report alone makes every door run to the same engine until the next report (a
-// herd); so the door adds what it has opened itself since then, samples at random,
-// and lets two engines say for themselves. When neither answers in time, two are
+// herd); so the door adds what it has decided itself since then, samples at random,
+// and lets two engines say for themselves. Numbers that are compared have to be of the
+// same age: what other doors opened in the last tenth of a second is left out of every
+// answer, or the engine that answers last would look fuller than it is. When neither answers in time, two are
 // drawn at random and the one that is less loaded, as far as is known, is taken:
 // the power of two choices (Mitzenmacher 2001, "The Power of Two Choices in
 // Randomized Load Balancing").

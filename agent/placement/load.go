@@ -67,7 +67,7 @@ func compare(s Strategy, a, b Candidate) int {
 }
 
 // Answer is what an engine's owner says when a door asks it to take a session.
-// Its numbers are those of this moment, reservations included.
+// Places that are kept for others do not count in its load, only towards OK.
 type Answer struct {
 	Engine peer.EngineID
 	OK     bool

@@ -1,0 +1,177 @@
+package consensus
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+const mib = 1 << 20
+
+// slowStore is a limited store in memory and what changes it.
+type slowStore struct {
+	*limited
+	rate atomic.Int64
+	done chan struct{}
+}
+
+func newSlowStore(rate int64) *slowStore {
+	s := &slowStore{done: make(chan struct{})}
+	s.rate.Store(rate)
+	s.limited = newLimited(raft.NewInmemSnapshotStore(), s.done, s.rate.Load)
+	return s
+}
+
+// write makes a snapshot of n bytes and returns how long that took.
+func (s *slowStore) write(t *testing.T, n int) time.Duration {
+	t.Helper()
+	began := time.Now()
+	sink, err := s.Create(1, 1, 1, raft.Configuration{}, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := sink.Write(bytes.Repeat([]byte("x"), n)); m != n || err != nil {
+		t.Fatalf("%d of %d bytes: %v", m, n, err)
+	}
+	if err := sink.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return time.Since(began)
+}
+
+func (s *slowStore) open(t *testing.T) io.ReadCloser {
+	t.Helper()
+	list, err := s.List()
+	if err != nil || len(list) == 0 {
+		t.Fatal(list, err)
+	}
+	_, r, err := s.Open(list[0].ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func read(t *testing.T, r io.Reader, want int) time.Duration {
+	t.Helper()
+	began := time.Now()
+	if n, err := io.Copy(io.Discard, r); n != int64(want) || err != nil {
+		t.Fatalf("%d of %d bytes: %v", n, want, err)
+	}
+	return time.Since(began)
+}
+
+// about allows for a tenth of a second that was saved up before.
+func about(got, want time.Duration) bool {
+	return got >= want-150*time.Millisecond && got <= want+50*time.Millisecond
+}
+
+func TestSnapshotsKeepTheRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSlowStore(2 * mib)
+		if took := s.write(t, 8*mib); !about(took, 4*time.Second) {
+			t.Errorf("8 MiB at 2 MiB/s written in %v", took)
+		}
+		if took := read(t, s.open(t), 8*mib); !about(took, 4*time.Second) {
+			t.Errorf("8 MiB at 2 MiB/s sent in %v", took)
+		}
+		time.Sleep(time.Hour) // idle time is not saved up
+		began := time.Now()
+		var both sync.WaitGroup
+		both.Go(func() { read(t, s.open(t), 8*mib) })
+		both.Go(func() { read(t, s.open(t), 8*mib) })
+		both.Wait()
+		if took := time.Since(began); !about(took, 8*time.Second) {
+			t.Errorf("twice 8 MiB at 2 MiB/s together sent in %v", took)
+		}
+	})
+}
+
+func TestSnapshotRateChangesAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSlowStore(64 << 10)
+		time.AfterFunc(10*time.Second, func() { s.rate.Store(8 * mib) })
+		if took, want := s.write(t, 16*mib+640<<10), 12*time.Second; !about(took, want) {
+			t.Errorf("took %v, want %v: ten seconds for the first 640 KiB, two for the rest", took, want)
+		}
+	})
+}
+
+func TestClosingEndsSlowSnapshots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSlowStore(mib)
+		s.write(t, mib)
+		r := s.open(t)
+		sink, err := s.Create(1, 2, 1, raft.Configuration{}, 1, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.rate.Store(1)
+		began := time.Now()
+		time.AfterFunc(time.Second, func() { close(s.done) })
+		if _, err := sink.Write(make([]byte, mib)); !errors.Is(err, ErrClosed) {
+			t.Errorf("written: %v", err)
+		}
+		if _, err := io.Copy(io.Discard, r); !errors.Is(err, ErrClosed) {
+			t.Errorf("read: %v", err)
+		}
+		if took := time.Since(began); took != time.Second {
+			t.Errorf("ended after %v", took)
+		}
+	})
+}
+
+// restored is an FSM that lifts the limit as the store's does, or does not.
+type restored struct {
+	raft.MockFSM
+	unlimit bool
+	read    int64
+}
+
+func (f *restored) Restore(r io.ReadCloser) (err error) {
+	defer r.Close()
+	if f.unlimit {
+		unlimit(r)
+	}
+	f.read, err = io.Copy(io.Discard, r)
+	return err
+}
+
+// TestRestoreIsNotLimited starts Raft on a snapshot, as it is done after a restart: what
+// Raft hands to Restore must be a reader whose limit can be found.
+func TestRestoreIsNotLimited(t *testing.T) {
+	for _, free := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSlowStore(100 * mib)
+			s.write(t, 8*mib)
+			s.rate.Store(mib)
+			_, trans := raft.NewInmemTransport("")
+			rc := raft.DefaultConfig()
+			rc.LocalID, rc.LogOutput = "a", io.Discard
+			logs := raft.NewInmemStore()
+			if err := logs.SetUint64(keyTerm, 1); err != nil {
+				t.Fatal(err)
+			}
+			f := &restored{unlimit: free}
+			began := time.Now()
+			r, err := raft.NewRaft(rc, f, logs, logs, s, trans)
+			if err != nil {
+				t.Fatal(err)
+			}
+			took := time.Since(began)
+			if f.read != 8*mib || free && took > 0 || !free && took < 7*time.Second {
+				t.Errorf("unlimited %v: %d bytes in %v", free, f.read, took)
+			}
+			if err := r.Shutdown().Error(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

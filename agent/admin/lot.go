@@ -24,6 +24,7 @@ type lot struct {
 	view     func() fsm.View
 	base     context.Context // of what is detached
 	turns    chan struct{}   // one for each caller who was woken and is not done
+	came     chan struct{}   // somebody has begun to wait
 	returned *returned       // leads back to net/http
 	slots    *slots
 	parked   prometheus.Gauge // spots in the groups
@@ -44,7 +45,7 @@ const maxAwake = 64
 
 func newLot(base context.Context, srv *Server, sl *slots) *lot {
 	return &lot{
-		view: srv.cfg.Backend.View, base: base, parked: srv.stats.parked, turns: make(chan struct{}, maxAwake), returned: newReturned(sl.Addr()),
+		view: srv.cfg.Backend.View, base: base, parked: srv.stats.parked, turns: make(chan struct{}, maxAwake), came: make(chan struct{}, 1), returned: newReturned(sl.Addr()),
 		slots: sl, groups: map[fsm.Tables]*group{},
 	}
 }
@@ -52,23 +53,41 @@ func newLot(base context.Context, srv *Server, sl *slots) *lot {
 // run wakes whom news concern, until stop.
 func (l *lot) run(stop <-chan struct{}) {
 	for {
-		v := l.view()
-		for _, s := range l.due(v) {
-			select {
-			case l.turns <- struct{}{}:
-			case <-stop:
-				return
-			}
-			if !l.wake(s) {
-				<-l.turns
+		var newer <-chan struct{}
+		if l.awaited() {
+			v := l.view()
+			newer = v.Newer()
+			for _, s := range l.due(v) {
+				select {
+				case l.turns <- struct{}{}:
+				case <-stop:
+					return
+				}
+				if !l.wake(s) {
+					<-l.turns
+				}
 			}
 		}
 		select {
-		case <-v.Newer():
+		case <-newer:
+		case <-l.came:
 		case <-stop:
 			return
 		}
 	}
+}
+
+// awaited reports whether anybody waits for news; while nobody does, writes cost nothing
+// here.
+func (l *lot) awaited() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for tables := range l.groups {
+		if tables != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // due are those who wait for less than v has.
@@ -233,6 +252,12 @@ func (s *spot) register(tables fsm.Tables, after uint64, d time.Duration) bool {
 	}
 	g.spots[s] = struct{}{}
 	l.parked.Inc()
+	if tables != 0 {
+		select {
+		case l.came <- struct{}{}:
+		default: // it is told already
+		}
+	}
 	_ = s.conn.SetReadDeadline(time.Now().Add(d))
 	return true
 }

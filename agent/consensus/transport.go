@@ -22,7 +22,7 @@ type wrapper struct {
 	consumer  chan raft.RPC
 	done      chan struct{} // closed when the pump has ended
 	wg        sync.WaitGroup
-	voteAsked bulletin      // another server stands for election
+	voteAsked bulletin // another server stands for election
 	side      side
 }
 

@@ -99,6 +99,7 @@ func TestClientLeavesAmidAChunk(t *testing.T) {
 		synctest.Wait()
 		_ = c.Close()
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if log := s.access.String(); !strings.Contains(log, "/upload") || strings.Contains(log, `"status":400`) {
 			t.Errorf("log: %s", log)
 		}

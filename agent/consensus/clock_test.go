@@ -1,0 +1,172 @@
+package consensus
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ushercluster/usher/agent/consensus/pulse"
+)
+
+func TestClockOffset(t *testing.T) {
+	s := time.Second
+	for _, c := range []struct {
+		name   string
+		others []time.Duration
+		vote   bool
+		voters int
+		want   time.Duration
+		ok     bool
+	}{
+		{"alone", nil, true, 1, 0, true},
+		{"nobody is known", nil, true, 3, 0, false},
+		{"one other of three: nearer to ours", []time.Duration{9 * s}, true, 3, 0, true},
+		{"two others of three agree", []time.Duration{9 * s, 9 * s}, true, 3, 9 * s, true},
+		{"two others of three do not", []time.Duration{9 * s, -9 * s}, true, 3, 0, true},
+		{"behind", []time.Duration{-40 * s, -41 * s}, true, 3, -40 * s, true},
+		{"one other of five", []time.Duration{9 * s}, true, 5, 0, false},
+		{"two others of five", []time.Duration{9 * s, 8 * s}, true, 5, 8 * s, true},
+		{"four others of five", []time.Duration{9 * s, 8 * s, 7 * s, -s}, true, 5, 7 * s, true},
+		{"even: the middle one that is nearer to ours", []time.Duration{9 * s, 8 * s, -s}, true, 4, 0, true},
+		{"even, behind", []time.Duration{-9 * s, -8 * s, -s}, true, 4, -s, true},
+		{"we do not vote", []time.Duration{9 * s, 9 * s}, false, 3, 9 * s, true},
+		{"we do not vote, one is known", []time.Duration{9 * s}, false, 3, 0, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, ok := clockOffset(c.others, c.vote, c.voters)
+			if got != c.want || ok != c.ok {
+				t.Errorf("%v, %v; want %v, %v", got, ok, c.want, c.ok)
+			}
+		})
+	}
+}
+
+// TestAheadNow holds another clock against ours, which may have been set meanwhile.
+// Only a time with a monotonic reading shows that.
+func TestAheadNow(t *testing.T) {
+	received := time.Now()
+	b := pulse.Beat{Received: received, Ahead: 3 * time.Second}
+	if got := aheadNow(b, received.Add(900*time.Millisecond)); got != 3*time.Second {
+		t.Errorf("%v later: %v", 900*time.Millisecond, got)
+	}
+	b.Received = b.Received.Round(0) // no monotonic reading: what was heard counts
+	if got := aheadNow(b, received.Add(900*time.Millisecond)); got != 3*time.Second {
+		t.Errorf("without a monotonic clock: %v", got)
+	}
+}
+
+// stampedBy writes a row at a member and gives the time that it was stamped with.
+func stampedBy(t *testing.T, m *member, name string) time.Time {
+	t.Helper()
+	if _, err := m.store.Propose(t.Context(), put(name)); err != nil {
+		t.Fatal(err)
+	}
+	return m.store.View().At()
+}
+
+func TestLeaderWithAClockThatIsOff(t *testing.T) {
+	for _, off := range []time.Duration{5 * time.Second, -5 * time.Second, 40 * time.Second, -time.Hour} {
+		t.Run(off.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newTrio(t)
+				defer c.stopAll()
+				l := c.leader("")
+				time.Sleep(2 * time.Second)
+				before := stampedBy(t, l, "before")
+				l.ahead.Store(int64(off)) // a clock that is set while it leads
+				time.Sleep(2 * time.Second)
+				if d := time.Since(stampedBy(t, l, "row")); d.Abs() > clockCorrected {
+					t.Errorf("stamped %v ago", d)
+				}
+				if !l.store.View().At().After(before) {
+					t.Error("time went back")
+				}
+				if st := l.store.Status(); !st.IsLeader {
+					t.Error("it gave the role up in the middle of its term")
+				}
+			})
+		})
+	}
+}
+
+// TestSmallOffsetsAreLeftAlone keeps a leader's own clock, but never goes back.
+func TestSmallOffsetsAreLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTrio(t)
+		defer c.stopAll()
+		l := c.leader("")
+		l.ahead.Store(int64(1500 * time.Millisecond))
+		time.Sleep(2 * time.Second)
+		first := stampedBy(t, l, "first")
+		if d := time.Until(first); d != 1500*time.Millisecond {
+			t.Errorf("stamped %v ahead, want its own clock", d)
+		}
+		l.ahead.Store(0)
+		time.Sleep(time.Second)
+		if second := stampedBy(t, l, "second"); second.Before(first) {
+			t.Errorf("time went back by %v", first.Sub(second))
+		}
+	})
+}
+
+// TestNobodyKnowsTheTime leaves a leader's clock alone when no majority shows its own.
+func TestNobodyKnowsTheTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newGroup(t, 5)
+		defer c.stopAll()
+		l := c.leader("")
+		time.Sleep(2 * time.Second)
+		l.ahead.Store(int64(10 * time.Second))
+		for _, m := range c.others(l)[:3] {
+			c.net.Cut(c.hosts[l.id], c.hosts[m.id])
+		}
+		time.Sleep(clockFresh + time.Second)
+		if off, ok := l.store.offset(); ok {
+			t.Errorf("two clocks of five make %v", off)
+		}
+		if d := time.Until(l.store.now()); d != 10*time.Second {
+			t.Errorf("it would stamp %v ahead", d)
+		}
+		c.net.HealAll()
+	})
+}
+
+// TestClockThatIsFarOffGivesTheRoleUp elects nodes whose clocks are forty seconds off:
+// one of three, and two of five, which must not hand the role to each other.
+func TestClockThatIsFarOffGivesTheRoleUp(t *testing.T) {
+	for _, n := range []int{3, 5} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newGroup(t, n)
+			defer c.stopAll()
+			c.net.SetDelay(time.Millisecond)
+			l := c.leader("")
+			bad := c.others(l)[:n/2]
+			for _, m := range bad {
+				m.ahead.Store(int64(40 * time.Second))
+			}
+			time.Sleep(3 * time.Second)
+			term := l.store.Status().Term
+			w := c.write(4, c.others(l), 5*time.Millisecond)
+			c.stand(bad[0])
+			c.within(time.Second, "a node with a good clock leads again", func() bool {
+				for _, m := range c.others(bad[0]) {
+					if st := m.store.Status(); st.IsLeader && st.Term > term+1 && m.ahead.Load() == 0 {
+						return true
+					}
+				}
+				return false
+			})
+			time.Sleep(time.Second)
+			w.end()
+			now := c.leader("")
+			if now.ahead.Load() != 0 || now.store.Status().Term > term+3 {
+				t.Errorf("%s leads in term %d, after %d", now.id, now.store.Status().Term, term)
+			}
+			for _, m := range c.others(nil) {
+				if d := time.Until(m.store.View().At()); d > clockCorrected {
+					t.Errorf("%s: the state's time is %v ahead", m.id, d)
+				}
+			}
+		})
+	}
+}

@@ -45,7 +45,7 @@ const maxAwake = 64
 
 func newLot(base context.Context, srv *Server, sl *slots) *lot {
 	return &lot{
-		view: srv.cfg.Backend.View, base: base, parked: srv.stats.parked, turns: make(chan struct{}, maxAwake), came: make(chan struct{}, 1), returned: newReturned(sl.Addr()),
+		view: func() fsm.View { return srv.cfg.Backend.View() }, base: base, parked: srv.stats.parked, turns: make(chan struct{}, maxAwake), came: make(chan struct{}, 1), returned: newReturned(sl.Addr()),
 		slots: sl, groups: map[fsm.Tables]*group{},
 	}
 }

@@ -72,7 +72,7 @@ func TestBurstLandsEvenly(t *testing.T) {
 // TestOneDoorFillsAllEngines: steady load that comes through one door is not kept
 // away from the engine beside it, nor kept on it.
 func TestOneDoorFillsAllEngines(t *testing.T) {
-	const users = 150
+	const users = 300
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 3)
 		b.Net.SetDelay(time.Millisecond)
@@ -80,12 +80,12 @@ func TestOneDoorFillsAllEngines(t *testing.T) {
 		var load sync.WaitGroup
 		on := map[string]int{}
 		for range users {
-			time.Sleep(40 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond)
 			load.Go(func() {
 				u := b.user(b.nodes[0])
-				s := u.get("/slow?ms=300")
+				s := u.get("/slow?ms=200")
 				for range 5 {
-					u.get("/slow?ms=300")
+					u.get("/slow?ms=200")
 				}
 				mu.Lock()
 				defer mu.Unlock()

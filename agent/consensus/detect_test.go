@@ -298,7 +298,7 @@ func TestVotersVoteOnce(t *testing.T) {
 			addr := tr.EncodePeer(raft.ServerID(m.id), tr.LocalAddr())
 			req := &raft.RequestVoteRequest{
 				RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(m.id), Addr: addr},
-				Term:      st.Term + 1, Candidate: addr, LastLogIndex: st.LastIndex + 1, LastLogTerm: st.Term, LeadershipTransfer: true,
+				Term:      st.Term + 1, LastLogIndex: st.LastIndex + 1, LastLogTerm: st.Term, LeadershipTransfer: true,
 			}
 			var resp raft.RequestVoteResponse
 			if err := tr.RequestVote(raft.ServerID(voter.id), raft.ServerAddress(voter.id), req, &resp); err != nil {

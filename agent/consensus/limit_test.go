@@ -3,6 +3,7 @@ package consensus
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/ushercluster/usher/fsm"
 )
 
 const mib = 1 << 20
@@ -174,4 +177,49 @@ func TestRestoreIsNotLimited(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestTheStoreKeepsTheRate lets a node make a snapshot slowly, stops it in the middle of
+// another, and starts it from the first.
+func TestTheStoreKeepsTheRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newGroup(t, 1)
+		defer c.stopAll()
+		l := c.nodes[c.ids[0]]
+		put := func(i int) {
+			secret := &fsm.PutSecret{Name: fmt.Sprint(i), KeyID: 1, Sealed: bytes.Repeat([]byte{byte(i)}, 48<<10)}
+			if _, err := l.store.Apply(t.Context(), fsm.Proposal{Command: secret}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range 20 {
+			put(i)
+		}
+		if _, err := l.store.Apply(t.Context(), set("raft.snapshot_rate", "64KiB")); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if err := l.store.raft.Snapshot().Error(); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); !about(took, 15*time.Second) {
+			t.Errorf("960 KiB at 64 KiB/s took %v", took)
+		}
+		put(21)
+		second := l.store.raft.Snapshot()
+		time.Sleep(time.Second)
+		began = time.Now()
+		c.stop(l.id)
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("a stop in the middle of a snapshot took %v", took)
+		}
+		if err := second.Error(); err == nil {
+			t.Error("a snapshot that was broken off has no error")
+		}
+		began = time.Now()
+		c.start(l.id)
+		if took, n := time.Since(began), len(l.fsm.View().Secrets("")); took > time.Second || n < 20 {
+			t.Errorf("started in %v with %d secrets", took, n)
+		}
+	})
 }

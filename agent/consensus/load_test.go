@@ -65,12 +65,6 @@ func (w *load) one(ctx context.Context, s *Store, name string) {
 	}
 }
 
-func (w *load) count() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.acked)
-}
-
 // next is how long after since the first write was acknowledged that was begun or
 // under way then.
 func (w *load) next(since time.Time) time.Duration {

@@ -72,7 +72,7 @@ func (s *Store) tellCommit(id peer.ID) {
 	var resp raft.AppendEntriesResponse
 	err := s.trans.NetworkTransport.AppendEntries(raft.ServerID(id), raft.ServerAddress(id), &raft.AppendEntriesRequest{
 		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: self, Addr: self},
-		Term:      end.term, Leader: self, PrevLogEntry: end.index, PrevLogTerm: end.term, LeaderCommitIndex: end.index,
+		Term:      end.term, PrevLogEntry: end.index, PrevLogTerm: end.term, LeaderCommitIndex: end.index,
 	}, &resp)
 	if err != nil {
 		s.log.Debug().Err(err).Msg("a follower was not told what is committed")

@@ -99,7 +99,7 @@ func (s *Store) pack() {
 	var next *parcel // did not fit into the last entry
 	for {
 		first := next
-		if next = nil; first == nil {
+		if first == nil {
 			select {
 			case first = <-s.queue:
 			case <-s.stop:

@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -246,6 +247,7 @@ func parcels(sizes []int) []*parcel {
 func FuzzGather(f *testing.F) {
 	f.Add([]byte{1, 2, 3})
 	f.Add([]byte{255, 255, 255, 255, 255, 0, 128})
+	f.Add(bytes.Repeat([]byte{15}, 80)) // more of actors than of commands
 	f.Fuzz(func(t *testing.T, in []byte) {
 		if len(in) == 0 || len(in) > 2000 {
 			return
@@ -342,6 +344,29 @@ func TestFullQueue(t *testing.T) {
 			t.Errorf("%d calls are still counted", n)
 		}
 	})
+}
+
+// TestDismiss leaves parcels in the queue of a store that stops.
+func TestDismiss(t *testing.T) {
+	s := &Store{queue: make(chan *parcel, 8)}
+	waiting := parcels([]int{1, 1, -1, 1})
+	for _, w := range waiting[1:] {
+		s.queue <- w
+	}
+	s.dismiss(waiting[0])
+	for i, w := range waiting {
+		var not *NotSentError
+		select {
+		case o := <-w.done:
+			if i == 2 || !errors.Is(o.err, ErrClosed) || !errors.As(o.err, &not) {
+				t.Errorf("parcel %d: %v", i, o.err)
+			}
+		default:
+			if i != 2 {
+				t.Errorf("parcel %d has no answer", i)
+			}
+		}
+	}
 }
 
 func TestCloseAnswersEveryone(t *testing.T) {

@@ -26,7 +26,7 @@ func TestAskerBoardsAndLoads(t *testing.T) {
 	if !a.board(node, first) || !a.board(node, q()) {
 		t.Fatal("no flight for the first two")
 	}
-	all := []*question{first}
+	var all []*question
 	for range maxQuestions + 3 {
 		if a.board(node, q()) {
 			t.Fatal("a third flight")

@@ -267,8 +267,7 @@ func TestShutSpeaks(t *testing.T) {
 	}
 }
 
-// A door that answers late gets its question answered by its report, and the place
-// that it keeps after all is given back.
+// The place at the engine that was not chosen is given back at once.
 func TestPlacesAreGivenBack(t *testing.T) {
 	bubble(t, 3, func(s *site) {
 		kept := func() (n int) {

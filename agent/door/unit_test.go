@@ -61,7 +61,7 @@ func TestDecide(t *testing.T) {
 func TestClaimTravels(t *testing.T) {
 	want := claim{
 		session: SessionID{1, 2, 3}, engine: "app", open: openMove, issued: time.Unix(1_800_000_000, 0),
-		document: "a/b ü\r\nX: y", client: netip.MustParseAddr("2001:db8::1"), door: "n1", movedFrom: "n2",
+		document: "a/b ü\r\nX: y", client: netip.MustParseAddr("2001:db8::1"), door: "n1", movedFrom: "n2", decided: 1_800_000_000_000_000_001,
 	}
 	h := http.Header{}
 	want.write(h)
@@ -78,7 +78,7 @@ func TestClaimTravels(t *testing.T) {
 		t.Errorf("claim (-want +got):\n%s", diff)
 	}
 	for name, value := range map[string]string{
-		fieldSession: "12", fieldEngine: "../x", fieldOpen: "please", fieldIssued: "soon", fieldDocument: "%zz", fieldClient: "nobody",
+		fieldSession: "12", fieldEngine: "../x", fieldOpen: "please", fieldIssued: "soon", fieldDocument: "%zz", fieldClient: "nobody", fieldDecided: "just now",
 	} {
 		bad := h.Clone()
 		bad.Set(name, value)

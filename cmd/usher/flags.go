@@ -43,11 +43,11 @@ func among(f *cli.IntFlag, lo, hi int) *cli.IntFlag {
 	return f
 }
 
-// lasting is among for durations.
-func lasting(f *cli.DurationFlag, lo, hi time.Duration) *cli.DurationFlag {
+// lasting is among for durations, from a second.
+func lasting(f *cli.DurationFlag, hi time.Duration) *cli.DurationFlag {
 	f.Action = func(_ *cli.Context, v time.Duration) error {
-		if v < lo || v > hi {
-			return usage(fmt.Sprintf("use %s to %s", admin.Duration(lo), admin.Duration(hi)), "--%s %s is out of range", f.Name, admin.Duration(v))
+		if v < time.Second || v > hi {
+			return usage(fmt.Sprintf("use 1s to %s", admin.Duration(hi)), "--%s %s is out of range", f.Name, admin.Duration(v))
 		}
 		return nil
 	}

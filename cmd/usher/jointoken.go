@@ -19,7 +19,7 @@ func (p *program) joinTokenCommand() *cli.Command {
 				Name: "create", Usage: "make a join token and show it, once",
 				Flags: []cli.Flag{
 					among(number("uses", "machines that may join with it, 1 to 1000 (default 10, with --replace 1)"), 1, 1000),
-					lasting(period("ttl", "until it expires, at most 8760h (default 24h)"), time.Second, 365*24*time.Hour),
+					lasting(period("ttl", "until it expires, at most 8760h (default 24h)"), 365*24*time.Hour),
 					text("replace", "NODE", "the machine takes this node's place and name"),
 					toggle("quiet", "print the token alone"),
 				},

@@ -32,7 +32,7 @@ func (p *program) nodeCommand() *cli.Command {
 			{
 				Name: "drain", Usage: "let a node keep its sessions and take no new ones", ArgsUsage: "NODE",
 				Description: "Waits until the node itself says that its last session has ended, and shows how many are left. When the node does not answer it fails: the sessions are gone with the node, or it is only cut off.",
-				Flags:       []cli.Flag{lasting(period("deadline", "after which the sessions that are left are moved, at most 720h; none by default"), time.Second, maxDrain), reason, detach()},
+				Flags:       []cli.Flag{lasting(period("deadline", "after which the sessions that are left are moved, at most 720h; none by default"), maxDrain), reason, detach()},
 				Action:      p.action(exactly(1), (*call).nodeDrain),
 			},
 			{

@@ -63,15 +63,15 @@ func (p *program) taskCommand() *cli.Command {
 func taskFlags() []cli.Flag {
 	return []cli.Flag{
 		text("document", "DOCUMENT", "what is reloaded: its name, at most 128 bytes"),
-		lasting(period("every", "interval, counted from --start, 1s to 87600h"), time.Second, 10*365*24*time.Hour),
+		lasting(period("every", "interval, counted from --start, 1s to 87600h"), 10*365*24*time.Hour),
 		text("cron", "EXPRESSION", "five fields: minute, hour, day of month, month, day of week; six with seconds first; or @hourly, @daily, @weekly, @monthly, @yearly"),
 		text("zone", "ZONE", "time zone of --cron, such as Europe/Berlin; by default UTC"),
 		text("start", "TIME", "not before this time, such as 2030-01-31T06:00:00Z; by default now"),
 		text("engine", "ENGINE", "name of the engine that runs it; by default any"),
 		text("tag", "TAG", "tag of the nodes that may run it; by default all"),
 		among(number("attempts", "tries for one due time, 1 to 100 (default 3)"), 1, 100),
-		lasting(period("attempt-timeout", "that one try may take, at most 168h (default 1h)"), time.Second, 7*24*time.Hour),
-		lasting(period("catch-up", "by which a due time may be late, at most 720h; later it is recorded as missed (default 1h)"), time.Second, 30*24*time.Hour),
+		lasting(period("attempt-timeout", "that one try may take, at most 168h (default 1h)"), 7*24*time.Hour),
+		lasting(period("catch-up", "by which a due time may be late, at most 720h; later it is recorded as missed (default 1h)"), 30*24*time.Hour),
 		toggle("replace", "change the task if there is one of this name"),
 	}
 }

@@ -17,7 +17,7 @@ func (p *program) tokenCommand() *cli.Command {
 				Name: "create", Usage: "make an API token and show it, once", ArgsUsage: "NAME",
 				Flags: []cli.Flag{
 					withDefault(text("role", "ROLE", "viewer, operator or admin"), "viewer"),
-					lasting(period("ttl", "until it expires, at most 87600h; by default never"), time.Second, 10*365*24*time.Hour),
+					lasting(period("ttl", "until it expires, at most 87600h; by default never"), 10*365*24*time.Hour),
 					toggle("quiet", "print the token alone"),
 				},
 				Action: p.action(exactly(1), (*call).tokenCreate),

@@ -47,7 +47,7 @@ func (s *stage) drain(ctx context.Context) error {
 		}
 	}
 	if left <= 0 {
-		return fmt.Errorf("the command ended while %s had sessions (%v), its last words: %q", n.Name, cmd.Wait(), lines.Text())
+		return fmt.Errorf("the command ended while %s had sessions, its last words: %q (%w)", n.Name, lines.Text(), cmd.Wait())
 	}
 	fmt.Printf("   %s\n", lines.Text())
 	if err := s.closeAll(ctx, other, n); err != nil {

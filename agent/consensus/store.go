@@ -146,7 +146,7 @@ func (s *Store) openRaft(notify chan<- bool) error {
 	s.guard = &watchdog{LogStore: s.cfg.Stores.Logs, marker: s.cfg.Stores.marker, log: s.log, fatal: s.cfg.Fatal}
 	s.trans = newWrapper(s.cfg.Self, s.stream, hl, s)
 	term := &stable{StableStore: s.cfg.Stores.Stable, fatal: s.cfg.Fatal}
-	s.snapshots = newLimited(s.cfg.Stores.Snapshots, s.stop, func() int64 { return s.cfg.FSM.View().Int("raft.snapshot_rate") })
+	s.snapshots = newLimited(s.cfg.Stores.Snapshots, s.life.Done(), func() int64 { return s.cfg.FSM.View().Int("raft.snapshot_rate") })
 	// What was just written is sent to the followers and applied: not from the disk.
 	cache, err := raft.NewLogCache(cachedEntries, s.guard)
 	if err != nil {

@@ -85,7 +85,7 @@ var specs = []Spec{
 	{"session.idle_timeout", TypeDuration, "30m", sec, 168 * hr, nil, "a session that was not used for this long ends"},
 	{"session.max_life", TypeDuration, "24h", sec, 720 * hr, nil, "a session ends this long after it began"},
 	{"session.same_site", TypeEnum, "lax", 0, 0, []string{"lax", "strict", "none"}, "SameSite attribute of the session cookie"},
-	{"session.scope", TypeEnum, "browser", 0, 0, []string{"browser", "document"}, "one engine for all of a browser's documents, or one for each document"},
+	{"session.scope", TypeEnum, "browser", 0, 0, []string{"browser", "document"}, "one engine for all of a browser's documents, or one for each document (engines' HttpOnly cookies are then kept apart)"},
 }
 
 // Canonical checks a value and returns the form in which it is stored. The error

@@ -56,9 +56,11 @@ func (s *Store) offset() (time.Duration, bool) {
 // what it was then if our own clock was set in between: the time that has passed is
 // taken from the monotonic clock, if now has it.
 func aheadNow(b pulse.Beat, now time.Time) time.Duration {
-	theirs := b.Received.Round(0).Add(b.Ahead).Add(now.Sub(b.Received))
-	return theirs.Sub(now.Round(0))
+	return aheadAfter(b.Ahead, now.Sub(b.Received), now.Round(0).Sub(b.Received.Round(0)))
 }
+
+// aheadAfter is what became of an offset while some time passed, by our wall clock another.
+func aheadAfter(ahead, passed, byWall time.Duration) time.Duration { return ahead + passed - byWall }
 
 // now is the time that an entry is stamped with.
 func (s *Store) now() time.Time {

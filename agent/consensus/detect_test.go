@@ -136,9 +136,19 @@ func TestOneVoterAloneBringsNoElection(t *testing.T) {
 		var asked atomic.Int32
 		alone.refused = func(to peer.ID) bool { asked.Add(1); return to == l.id }
 		term := l.store.Status().Term
+		heard := map[time.Time]bool{} // its statements
 		for range 30 {
-			c.breakOff(alone.id)
+			c.breakOff(alone.id, l.id)
 			time.Sleep(time.Second)
+			d := &c.others(l)[1].store.crash
+			d.mu.Lock()
+			if st, has := d.said[alone.id]; has {
+				heard[st.at] = true
+			}
+			d.mu.Unlock()
+		}
+		if n := len(heard); n < 2 || n > 3 {
+			t.Errorf("%d statements in thirty seconds, want one every ten", n)
 		}
 		if st := l.store.Status(); st.Term != term || !st.IsLeader {
 			t.Errorf("term %d became %d", term, st.Term)
@@ -198,8 +208,10 @@ func TestNonVoterTakesNoPart(t *testing.T) {
 			m.refused = func(peer.ID) bool { said <- m.id; return false }
 		}
 		follower.refused = func(peer.ID) bool { said <- follower.id; return true }
-		go c.crash(l.id)
+		crashed := make(chan struct{})
+		go func() { c.crash(l.id); close(crashed) }()
 		time.Sleep(300 * time.Millisecond)
+		<-crashed
 		tried := 0
 		for len(said) > 0 {
 			if tried++; <-said == follower.id {

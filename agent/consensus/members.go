@@ -65,13 +65,14 @@ func (s *Store) Handover(ctx context.Context, to peer.ID) error {
 
 // handOver moves a term whose log does not grow.
 func (s *Store) handOver(ctx context.Context, t term, to peer.ID) error {
-	end := s.logEnd()
+	var end mark
 	for {
+		end = s.logEnd() // each time: a term that has just begun has yet to write its first entry
 		at, err := s.pulse.Ask(ctx, to)
 		if err != nil {
 			return fmt.Errorf("move central role: ask how far the chosen node is: %w", err)
 		}
-		if at.LastTerm == end.term && at.LastIndex >= end.index {
+		if end.term == t.number && at.LastTerm == end.term && at.LastIndex >= end.index {
 			break
 		}
 		if !pause(ctx, time.Millisecond) {
@@ -96,16 +97,23 @@ func (s *Store) handOver(ctx context.Context, t term, to peer.ID) error {
 const handoverTimeout = time.Second
 
 // standFor hears that a server wants this node to stand: only the leader that it
-// follows may, in its own term, when nothing of its log is missing here.
+// follows may, in its own term, when nothing of its log is missing here. A leader that
+// has just won may be faster than the word of its victory.
 func (s *Store) standFor(from peer.ID, term, index uint64) {
-	leader, now, ok := s.follows()
-	if !ok || from != leader || now != term || s.raft.LastIndex() < index {
-		s.log.Warn().Str(logs.Peer, string(from)).Uint64(logs.Term, term).Msg("asked to stand for election, and does not")
-		return
-	}
 	s.spawn(func() {
 		ctx, cancel := s.whileOpen(s.cfg.Election)
 		defer cancel()
+		for {
+			changed := s.leads.changed()
+			leader, now, ok := s.follows()
+			if ok && from == leader && now == term && s.raft.LastIndex() >= index {
+				break
+			}
+			if leader != "" || now > term || !pauseFor(ctx, changed, s.cfg.Election) {
+				s.log.Warn().Str(logs.Peer, string(from)).Uint64(logs.Term, term).Msg("asked to stand for election, and does not")
+				return
+			}
+		}
 		if err := s.trans.stand(ctx, raft.ServerID(s.cfg.Self)); err != nil {
 			s.log.Warn().Err(err).Msg("cannot stand for election")
 		}

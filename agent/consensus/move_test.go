@@ -125,6 +125,64 @@ func TestMoveToAVoterThatIsCutOff(t *testing.T) {
 	})
 }
 
+// TestMoveInATermThatHasJustBegun moves the role on as soon as it is won: the first entry
+// of the term is yet to be written then, and a voter that lacks it would not win.
+func TestMoveInATermThatHasJustBegun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTrio(t)
+		defer c.stopAll()
+		c.net.SetDelay(time.Millisecond)
+		l := c.leader("")
+		time.Sleep(2 * time.Second)
+		for range 10 {
+			next := c.others(l)[0]
+			moved := make(chan error, 1)
+			go func() {
+				for next.store.term.now().ctx == nil {
+					<-next.store.term.changed.changed()
+				}
+				moved <- next.store.Handover(t.Context(), l.id)
+			}()
+			synctest.Wait()
+			term := l.store.Status().Term
+			c.stand(next)
+			if err := <-moved; err != nil {
+				t.Fatal(err)
+			}
+			c.within(100*time.Millisecond, "it leads again", func() bool { return l.store.Status().IsLeader })
+			if now := l.store.Status().Term; now != term+2 {
+				t.Fatalf("term %d became %d", term, now)
+			}
+			time.Sleep(time.Second)
+		}
+	})
+}
+
+// TestMoveToOneThatDoesNotStand ends after an election timeout, not with the time that
+// the whole may take.
+func TestMoveToOneThatDoesNotStand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTrio(t)
+		defer c.stopAll()
+		l := c.leader("")
+		none := c.others(l)[0]
+		if err := l.store.Demote(t.Context(), none.id); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		began := time.Now()
+		if err := l.store.Handover(t.Context(), none.id); err == nil {
+			t.Error("one without a vote leads")
+		}
+		if took := time.Since(began); took > 600*time.Millisecond {
+			t.Errorf("it took %v", took)
+		}
+		if _, err := l.store.Propose(t.Context(), put("row")); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestStandForRefuses asks a node to stand in ways in which it must not.
 func TestStandForRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -15,21 +15,23 @@ func TestAFollowerThatReturns(t *testing.T) {
 		away  time.Duration
 		every time.Duration // a write
 		moves bool          // the leader changes meanwhile
+		fails bool          // Raft's dials fail at once; else they hang
 	}{
-		{"after 75 seconds", 75 * time.Second, 100 * time.Millisecond, false},
-		{"after an hour", time.Hour, time.Minute, false},
-		{"to another leader", 75 * time.Second, 100 * time.Millisecond, true},
+		{"after 75 seconds", 75 * time.Second, 100 * time.Millisecond, false, false},
+		{"after 75 seconds of errors", 75 * time.Second, 100 * time.Millisecond, false, true},
+		{"after an hour", time.Hour, time.Minute, false, false},
+		{"to another leader", 75 * time.Second, 100 * time.Millisecond, true, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if testing.Short() && c.away > time.Minute*5 {
 				t.Skip("slow")
 			}
-			synctest.Test(t, func(t *testing.T) { cutOffAndReturn(t, c.away, c.every, c.moves) })
+			synctest.Test(t, func(t *testing.T) { cutOffAndReturn(t, c.away, c.every, c.moves, c.fails) })
 		})
 	}
 }
 
-func cutOffAndReturn(t *testing.T, away, every time.Duration, moves bool) {
+func cutOffAndReturn(t *testing.T, away, every time.Duration, moves, fails bool) {
 	c := newTrio(t)
 	defer c.stopAll()
 	c.net.SetDelay(time.Millisecond)
@@ -37,6 +39,7 @@ func cutOffAndReturn(t *testing.T, away, every time.Duration, moves bool) {
 	time.Sleep(2 * time.Second)
 	gone, other := c.others(l)[0], c.others(l)[1]
 	c.net.Isolate(c.hosts[gone.id])
+	gone.noRaft.Store(fails)
 	for k, began := 0, time.Now(); time.Since(began) < away; k++ {
 		if _, err := l.store.Apply(t.Context(), put(fmt.Sprintf("row-%d", k))); err != nil {
 			t.Fatal(err)
@@ -54,6 +57,7 @@ func cutOffAndReturn(t *testing.T, away, every time.Duration, moves bool) {
 		t.Fatal("it was not away: this test sees nothing")
 	}
 	began := time.Now()
+	gone.noRaft.Store(false)
 	c.net.HealAll()
 	c.within(2*time.Second, "it has what was written", func() bool { return gone.fsm.View().Revision() >= rev })
 	t.Logf("it had everything after %v", time.Since(began))

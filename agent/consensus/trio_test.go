@@ -187,12 +187,14 @@ type dialled struct {
 	from, to peer.ID
 }
 
-// breakOff ends all connections from and to a node; its ports go on to accept.
-func (c *group) breakOff(i peer.ID) {
+// breakOff ends the connections between a node and those others, or all if none is
+// named; its ports go on to accept.
+func (c *group) breakOff(i peer.ID, others ...peer.ID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	with := func(id peer.ID) bool { return len(others) == 0 || slices.Contains(others, id) }
 	c.open = slices.DeleteFunc(c.open, func(d dialled) bool {
-		ours := d.from == i || d.to == i
+		ours := d.from == i && with(d.to) || d.to == i && with(d.from)
 		if ours {
 			d.Close()
 		}

@@ -50,6 +50,7 @@ type member struct {
 	fatal   atomic.Pointer[error]
 	live    atomic.Pointer[Store] // store, for other goroutines; nil while it is stopped
 	dead    atomic.Bool           // it reaches nobody: its process is gone
+	slow    atomic.Int64          // what a write to its log takes longer
 	noRaft  atomic.Bool           // Raft's connections from and to it fail; the pulse's go on
 	// refused answers in place of the network what the pulse's Refused asks; nil: the network.
 	refused func(to peer.ID) bool
@@ -67,6 +68,24 @@ func (l *tracked) Accept() (net.Conn, error) {
 		l.conns <- c
 	}
 	return c, err
+}
+
+// slowLog is a log on a slow disk.
+type slowLog struct {
+	raft.LogStore
+	takes *atomic.Int64
+}
+
+func (l slowLog) IsMonotonic() bool {
+	m, ok := l.LogStore.(raft.MonotonicLogStore)
+	return ok && m.IsMonotonic()
+}
+
+func (l slowLog) StoreLogs(logs []*raft.Log) error {
+	if d := time.Duration(l.takes.Load()); d > 0 {
+		time.Sleep(d)
+	}
+	return l.LogStore.StoreLogs(logs)
 }
 
 func id(i int) peer.ID { return peer.ID(fmt.Sprintf("aaaaaaaaaaaaaaa%c", 'a'+i)) }
@@ -127,6 +146,7 @@ func (c *group) start(i peer.ID) {
 	if m.stores, err = OpenStores(filepath.Join(m.dir, "raft"), zerolog.Nop()); err != nil {
 		c.t.Fatal(err)
 	}
+	m.stores.Logs = slowLog{m.stores.Logs, &m.slow}
 	ln, err := c.hosts[i].Listen(c.t.Context(), "tcp", ":14747")
 	if err != nil {
 		c.t.Fatal(err)

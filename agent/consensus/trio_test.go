@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -68,24 +67,6 @@ func (l *tracked) Accept() (net.Conn, error) {
 		l.conns <- c
 	}
 	return c, err
-}
-
-// slowLog is a log on a slow disk.
-type slowLog struct {
-	raft.LogStore
-	takes *atomic.Int64
-}
-
-func (l slowLog) IsMonotonic() bool {
-	m, ok := l.LogStore.(raft.MonotonicLogStore)
-	return ok && m.IsMonotonic()
-}
-
-func (l slowLog) StoreLogs(logs []*raft.Log) error {
-	if d := time.Duration(l.takes.Load()); d > 0 {
-		time.Sleep(d)
-	}
-	return l.LogStore.StoreLogs(logs)
 }
 
 func id(i int) peer.ID { return peer.ID(fmt.Sprintf("aaaaaaaaaaaaaaa%c", 'a'+i)) }
@@ -188,54 +169,6 @@ func (c *group) start(i peer.ID) {
 	m.live.Store(m.store)
 }
 
-func (c *group) dial(ctx context.Context, from, to peer.ID, port string) (net.Conn, error) {
-	if c.nodes[from].dead.Load() {
-		return nil, syscall.ENETDOWN
-	}
-	conn, err := c.hosts[from].DialContext(ctx, "tcp", c.hosts[to].IP()+port)
-	if err == nil {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.open = append(c.open, dialled{conn, from, to})
-	}
-	return conn, err
-}
-
-// dialled is a connection between two members, at the end that dialled.
-type dialled struct {
-	net.Conn
-	from, to peer.ID
-}
-
-// breakOff ends the connections between a node and those others, or all if none is
-// named; its ports go on to accept.
-func (c *group) breakOff(i peer.ID, others ...peer.ID) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	with := func(id peer.ID) bool { return len(others) == 0 || slices.Contains(others, id) }
-	c.open = slices.DeleteFunc(c.open, func(d dialled) bool {
-		ours := d.from == i && with(d.to) || d.to == i && with(d.from)
-		if ours {
-			d.Close()
-		}
-		return ours
-	})
-}
-
-// muteRaft ends Raft's connections from and to a node until unmute, and leaves the
-// pulse's alone.
-func (c *group) muteRaft(i peer.ID) {
-	c.nodes[i].noRaft.Store(true)
-	for _, other := range c.ids {
-		if other != i && c.nodes[other].store != nil {
-			c.nodes[other].store.stream.hangUp(i)
-			c.nodes[i].store.stream.hangUp(other)
-		}
-	}
-}
-
-func (c *group) unmute(i peer.ID) { c.nodes[i].noRaft.Store(false) }
-
 // remote tells who dialled.
 func (c *group) remote(conn net.Conn) (peer.ID, bool) {
 	host, _, _ := net.SplitHostPort(conn.RemoteAddr().String())
@@ -251,17 +184,6 @@ func (c *group) remote(conn net.Conn) (peer.ID, bool) {
 func (c *group) clock(i peer.ID) func() time.Time {
 	m := c.nodes[i]
 	return func() time.Time { return time.Now().Add(time.Duration(m.ahead.Load())) }
-}
-
-// crash ends a node as a kill does: its connections are reset and its ports refuse.
-func (c *group) crash(i peer.ID) {
-	c.t.Helper()
-	m := c.nodes[i]
-	m.dead.Store(true)
-	m.ln.Close()
-	m.pulseLn.Close()
-	c.net.Reset(c.hosts[i])
-	c.stop(i)
 }
 
 func (c *group) stop(i peer.ID) {

@@ -17,7 +17,7 @@ type FSM struct {
 	mem  *memory
 	rev  uint64
 	now  Stamp // of the last entry; never goes back
-	size int   // audit rows
+	log  journal
 	last touched
 	halt error
 
@@ -115,15 +115,12 @@ func (f *FSM) audit(t *tx, c Command, err *Error) {
 	if err != nil {
 		row.Code = err.Code
 	}
-	t.put(tableAudit, row)
-	if f.size++; f.size <= MaxAudit {
-		return
-	}
-	for oldest := range each[*Audit](t.txn, tableAudit) {
-		t.del(tableAudit, oldest)
+	f.log = f.log.add(row)
+	t.last.touch(tableAudit, t.rev)
+	if f.log.size() > MaxAudit {
+		var oldest *Audit
+		f.log, oldest = f.log.drop()
 		t.evict(Evicted{Audit: oldest})
-		f.size--
-		break
 	}
 }
 
@@ -148,7 +145,7 @@ func (f *FSM) publish() {
 	old := f.newer
 	f.newer = make(chan struct{})
 	last := f.last
-	f.view.Store(&View{txn: f.db.Txn(false), rev: f.rev, now: f.now, chain: f.mem.chain, newer: f.newer, touched: &last})
+	f.view.Store(&View{txn: f.db.Txn(false), log: f.log, rev: f.rev, now: f.now, chain: f.mem.chain, newer: f.newer, touched: &last})
 	if old != nil {
 		close(old)
 	}

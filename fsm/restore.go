@@ -24,7 +24,7 @@ func (f *FSM) Restore(r io.Reader) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.db, f.mem, f.rev, f.now = next.db, next.mem, next.rev, next.now
-	f.size, f.last = next.size, next.last
+	f.log, f.last = next.log, next.last
 	f.publish()
 	return nil
 }
@@ -93,13 +93,27 @@ func (f *FSM) readRows(in *rowReader) error {
 		if t == nil {
 			return fmt.Errorf("read snapshot: table %d is unknown: upgrade usher: %w", number, ErrSnapshot)
 		}
-		if err := in.row(txn, t); err != nil {
+		row, err := in.row(t)
+		if err == nil {
+			err = f.insert(txn, t, row)
+		}
+		if err != nil {
 			return fmt.Errorf("read snapshot: %s: %w: %w", t.name, ErrSnapshot, err)
 		}
-		if t.name == tableAudit {
-			f.size++
-		}
 	}
+}
+
+// insert puts a row that was read into its table.
+func (f *FSM) insert(txn *memdb.Txn, t *table, row any) error {
+	a, ok := row.(*Audit)
+	if !ok {
+		return txn.Insert(t.name, row)
+	}
+	if a.Revision <= f.log.last() {
+		return fmt.Errorf("revision %d stands behind %d", a.Revision, f.log.last())
+	}
+	f.log = f.log.add(a)
+	return nil
 }
 
 // rowReader reads until the first error, sums what it read, and never allocates
@@ -113,17 +127,17 @@ type rowReader struct {
 	known shared
 }
 
-// row reads a row into its table.
-func (r *rowReader) row(txn *memdb.Txn, t *table) error {
+// row reads a row of a table.
+func (r *rowReader) row(t *table) (any, error) {
 	row, b := t.make(), r.bytes(r.length())
 	if r.err != nil {
-		return r.err
+		return nil, r.err
 	}
 	if err := unpackWith(r.dec, b, row); err != nil {
-		return err
+		return nil, err
 	}
 	r.known.share(row)
-	return txn.Insert(t.name, row)
+	return row, nil
 }
 
 // bytes are the next n, valid until the next call.

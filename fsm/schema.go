@@ -30,7 +30,8 @@ const (
 )
 
 // table describes one table: its number in snapshots (append only), how its rows
-// are made, and their key. cached tables go into state.cache too.
+// are made, and their key. cached tables go into state.cache too. A table without a key
+// is the journal.
 type table struct {
 	name   string
 	number byte
@@ -51,13 +52,16 @@ func tables() []table {
 		{tableSecrets, 8, func() any { return new(Secret) }, func(r any) []byte { return []byte(r.(*Secret).Name) }, true},
 		{tableTasks, 9, func() any { return new(Task) }, func(r any) []byte { return []byte(r.(*Task).Name) }, false},
 		{tableOccurrences, 10, func() any { return new(Occurrence) }, func(r any) []byte { return occurrenceKey(r.(*Occurrence)) }, false},
-		{tableAudit, 11, func() any { return new(Audit) }, func(r any) []byte { return bigEndian(r.(*Audit).Revision) }, false},
+		{tableAudit, 11, func() any { return new(Audit) }, nil, false},
 	}
 }
 
 func schema() *memdb.DBSchema {
 	s := &memdb.DBSchema{Tables: map[string]*memdb.TableSchema{}}
 	for _, t := range tables() {
+		if t.key == nil {
+			continue
+		}
 		s.Tables[t.name] = &memdb.TableSchema{Name: t.name, Indexes: map[string]*memdb.IndexSchema{
 			indexID: {Name: indexID, Unique: true, Indexer: keyIndex{func(r any) ([]byte, bool) { return t.key(r), true }}},
 		}}

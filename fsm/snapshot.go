@@ -70,7 +70,7 @@ func write(dst io.Writer, v View, mem *memory, want func(table) bool) (int64, er
 		if !want(t) {
 			continue
 		}
-		for row := range each[any](v.txn, t.name) {
+		for row := range v.rows(t) {
 			w.row(t.number, row)
 		}
 	}

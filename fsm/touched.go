@@ -80,5 +80,3 @@ func (v View) Touched(set Tables) uint64 {
 
 // changedAt is the revision that changed the row last.
 func (m Meta) changedAt() uint64 { return m.Modified }
-
-func (a *Audit) changedAt() uint64 { return a.Revision }

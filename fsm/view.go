@@ -17,6 +17,7 @@ import (
 // keep. Rows that it returns are shared and must not be changed.
 type View struct {
 	txn    *memdb.Txn
+	log    journal
 	rev    uint64
 	now    Stamp
 	chain  [32]byte
@@ -52,7 +53,7 @@ func (v View) Hash() string {
 	h.Write(v.chain[:])
 	w := newRowWriter(h)
 	for _, t := range tables() {
-		for row := range each[any](v.txn, t.name) {
+		for row := range v.rows(t) {
 			w.row(t.number, row)
 		}
 	}
@@ -60,6 +61,20 @@ func (v View) Hash() string {
 		panic(w.err) // encoding a row that was decoded here cannot fail
 	}
 	return hex.EncodeToString(h.Sum(nil))
+}
+
+// rows are those of a table, in the order of their keys.
+func (v View) rows(t table) iter.Seq[any] {
+	if t.key != nil {
+		return each[any](v.txn, t.name)
+	}
+	return func(yield func(any) bool) {
+		for row := range v.log.from(0) {
+			if !yield(row) {
+				return
+			}
+		}
+	}
 }
 
 // Cluster is the cluster's row; nil when there is no state yet.
@@ -155,19 +170,10 @@ func (v View) OpenOccurrences() []*Occurrence {
 }
 
 // Audit goes through the audit rows, oldest first, from a revision on.
-func (v View) Audit(from uint64) iter.Seq[*Audit] {
-	return func(yield func(*Audit) bool) {
-		it, err := v.txn.LowerBound(tableAudit, indexID, from)
-		if err != nil {
-			panic(err)
-		}
-		for raw := it.Next(); raw != nil; raw = it.Next() {
-			if !yield(raw.(*Audit)) {
-				return
-			}
-		}
-	}
-}
+func (v View) Audit(from uint64) iter.Seq[*Audit] { return v.log.from(from) }
+
+// AuditBefore goes through the audit rows below a revision, newest first.
+func (v View) AuditBefore(rev uint64) iter.Seq[*Audit] { return v.log.before(rev) }
 
 // SettingRow is the row of a setting that an operator set; nil means default.
 func (v View) SettingRow(key string) *Setting {

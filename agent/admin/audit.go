@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"slices"
 	"strconv"
 
 	"github.com/ushercluster/usher/fsm"
@@ -42,24 +41,16 @@ func (c *call) auditPage(match func(*fsm.Audit) bool) (List[Audit], error) {
 	return out, nil
 }
 
-// newest are the last rows below a revision that match, newest first. The table is
-// read forwards, so a ring keeps the last of them.
+// newest are the last rows below a revision that match, newest first.
 func newest(v fsm.View, before uint64, limit int, match func(*fsm.Audit) bool) (rows []*fsm.Audit, more bool) {
-	n := 0
-	for a := range v.Audit(0) {
-		if a.Revision >= before {
-			break
-		}
+	for a := range v.AuditBefore(before) {
 		if !match(a) {
 			continue
 		}
-		if n < limit {
-			rows = append(rows, a)
-		} else {
-			rows[n%limit] = a
+		if len(rows) == limit {
+			return rows, true
 		}
-		n++
+		rows = append(rows, a)
 	}
-	slices.SortFunc(rows, func(a, b *fsm.Audit) int { return int(b.Revision) - int(a.Revision) })
-	return rows, n > limit
+	return rows, false
 }

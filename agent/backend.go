@@ -29,8 +29,8 @@ func (b backend) Apply(ctx context.Context, p fsm.Proposal) (fsm.Result, error) 
 	return b.store.Apply(ctx, p)
 }
 
-func (b backend) Propose(ctx context.Context, p fsm.Proposal) (fsm.Result, error) {
-	return b.store.Propose(ctx, p)
+func (b backend) ProposeAll(ctx context.Context, ps []fsm.Proposal) []consensus.Outcome {
+	return b.store.ProposeAll(ctx, ps)
 }
 
 func (b backend) Nudge(id peer.ID) { b.store.Nudge(id) }

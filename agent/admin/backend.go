@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"github.com/ushercluster/usher/agent/consensus"
 	"github.com/ushercluster/usher/agent/identity"
 	"github.com/ushercluster/usher/agent/peer"
 	"github.com/ushercluster/usher/fsm"
@@ -30,11 +31,11 @@ type Backend interface {
 	// Apply proposes a command, wherever the leader is. When it was asked for with
 	// a token, ctx carries that for the leader to check: see Forwarder.
 	Apply(ctx context.Context, p fsm.Proposal) (fsm.Result, error)
-	// ReadHere and Propose are the same on the leader alone, for calls that came
-	// from a Forwarder: they fail elsewhere and never forward again. A Propose that
-	// certainly did nothing fails with a *consensus.NotSentError.
+	// ReadHere and ProposeAll are the same on the leader alone, for calls that came
+	// from a Forwarder: they fail elsewhere and never forward again. Each command has
+	// its own outcome; one that certainly was not proposed has a *consensus.NotSentError.
 	ReadHere(ctx context.Context) (fsm.View, error)
-	Propose(ctx context.Context, p fsm.Proposal) (fsm.Result, error)
+	ProposeAll(ctx context.Context, ps []fsm.Proposal) []consensus.Outcome
 	// Nudge tells a follower at once what is committed. It does not wait.
 	Nudge(id peer.ID)
 

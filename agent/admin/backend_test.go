@@ -93,6 +93,14 @@ func (b *backend) Apply(ctx context.Context, p fsm.Proposal) (fsm.Result, error)
 
 func (b *backend) Nudge(peer.ID) {}
 
+func (b *backend) ProposeAll(ctx context.Context, ps []fsm.Proposal) []consensus.Outcome {
+	out := make([]consensus.Outcome, len(ps))
+	for i, p := range ps {
+		out[i].Result, out[i].Err = b.Propose(ctx, p)
+	}
+	return out
+}
+
 func (b *backend) Propose(_ context.Context, p fsm.Proposal) (fsm.Result, error) {
 	if leader, _ := b.state(); leader != b.self {
 		return fsm.Result{}, &consensus.NotSentError{Err: consensus.ErrNotLeader}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -27,7 +28,8 @@ type call struct {
 	began  time.Time
 
 	stay
-	release func() // of what the handler holds until the end; may be nil
+	values  url.Values // of the query, once it has been read
+	release func()     // of what the handler holds until the end; may be nil
 
 	view  fsm.View // what the answer shows, once it has been read
 	shown bool
@@ -49,7 +51,7 @@ func (s *Server) newCall(from origin, rt *route, w http.ResponseWriter, r *http.
 	c := &call{s: s, from: from, route: rt, w: &recorder{ResponseWriter: w}, r: r, ctx: r.Context(), cancel: func() {}, began: time.Now()}
 	if !rt.streams {
 		limit := callTimeout
-		if r.URL.Query().Has("index") {
+		if c.query().Has("index") {
 			limit += maxWait
 		}
 		c.ctx, c.cancel = context.WithTimeout(c.ctx, limit)
@@ -97,6 +99,10 @@ func (c *call) answer(out metaHolder, err error) {
 	if own, ok := out.(interface{ httpStatus() int }); ok {
 		status = own.httpStatus()
 	}
+	if w, ok := out.(wired); ok {
+		c.send(status, wireType, w.appendWire(nil))
+		return
+	}
 	c.write(status, "application/json", out)
 }
 
@@ -124,10 +130,14 @@ func (c *call) write(status int, contentType string, body any) {
 		c.w.WriteHeader(http.StatusInternalServerError)
 		return
 	}
+	c.send(status, contentType, b.Bytes())
+}
+
+func (c *call) send(status int, contentType string, body []byte) {
 	c.head(contentType)
-	c.w.Header().Set("Content-Length", strconv.Itoa(b.Len()))
+	c.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	c.w.WriteHeader(status)
-	_, _ = c.w.Write(b.Bytes()) // whoever asked may be gone
+	_, _ = c.w.Write(body) // whoever asked may be gone
 }
 
 // head sets what every answer carries.

@@ -18,13 +18,22 @@ import (
 // decode reads the request's body into a pointer. A route without a body takes
 // none; other agents may send fields that this version does not know.
 func (c *call) decode(into any) error {
-	b, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
+	b, err := c.body()
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
 		return problem(http.StatusRequestEntityTooLarge, CodeTooLarge, fmt.Sprintf("the body is over %d bytes", maxBody), "")
 	case err != nil:
 		return malformed("the body ended early", "")
+	}
+	if w, ok := into.(wired); ok {
+		if c.r.Header.Get("Content-Type") != wireType {
+			return problem(http.StatusUnsupportedMediaType, CodeMediaType, "the body must be "+wireType, "")
+		}
+		if err := w.readWire(b); err != nil {
+			return malformed(err.Error(), "")
+		}
+		return nil
 	}
 	if len(bytes.TrimSpace(b)) == 0 {
 		if c.route.in == nil || c.route.optional {
@@ -39,6 +48,16 @@ func (c *call) decode(into any) error {
 		return problem(http.StatusUnsupportedMediaType, CodeMediaType, "the body must be JSON", "send Content-Type: application/json")
 	}
 	return decodeJSON(b, into, c.from != originPeer)
+}
+
+// body is the whole body, at most maxBody.
+func (c *call) body() ([]byte, error) {
+	var b bytes.Buffer
+	if n := c.r.ContentLength; n > 0 && n <= maxBody {
+		b.Grow(int(n) + bytes.MinRead) // which ReadFrom wants to be free at the end
+	}
+	_, err := b.ReadFrom(http.MaxBytesReader(c.w, c.r.Body, maxBody))
+	return b.Bytes(), err
 }
 
 // decodeJSON is encoding/json made strict: exactly one value, no field twice, names

@@ -84,14 +84,14 @@ func TestAgentsMaySayMore(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	for _, s := range []string{
 		`{"document":"sales","every":"1h"}`, `{"weight":1,"tags":["a"]}`, `{"settings":{"a":"b"},"reset":true}`,
-		`{"items":[{"id":"00","known":1,"command":"AA=="}]}`, `{"document":null}`, `{}`, `[]`, `{"a":{"a":{}}}`, `{"tags":[[]]}`, "{\"\xff\":1}",
+		`{"document":null}`, `{}`, `[]`, `{"a":{"a":{}}}`, `{"tags":[[]]}`, "{\"\xff\":1}",
 	} {
 		f.Add([]byte(s), true)
 	}
 	types := []reflect.Type{}
 	seen := map[reflect.Type]bool{}
 	for _, rt := range append(routes(), internalRoutes()...) {
-		if rt.in != nil && !seen[rt.in] {
+		if rt.in != nil && !seen[rt.in] && !reflect.PointerTo(rt.in).Implements(reflect.TypeFor[wired]()) {
 			seen[rt.in] = true
 			types = append(types, rt.in)
 		}

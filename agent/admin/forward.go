@@ -127,12 +127,9 @@ func (c *trackedConn) Close() error {
 // ask makes one call. A *consensus.NotSentError means that the other agent
 // certainly did nothing; a *Problem is its refusal.
 func (f *Forwarder) ask(ctx context.Context, node peer.ID, method, path string, in any, out metaHolder) error {
-	body := []byte(nil)
-	if in != nil {
-		var err error
-		if body, err = json.Marshal(in); err != nil {
-			return fmt.Errorf("encode call: %w", err)
-		}
+	body, contentType, err := bodyOf(in)
+	if err != nil {
+		return fmt.Errorf("encode call: %w", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -143,7 +140,7 @@ func (f *Forwarder) ask(ctx context.Context, node peer.ID, method, path string, 
 		return &consensus.NotSentError{Err: err}
 	}
 	if in != nil {
-		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Content-Type", contentType)
 	}
 	resp, err := f.http.Do(req)
 	if err != nil {
@@ -161,19 +158,37 @@ func (f *Forwarder) ask(ctx context.Context, node peer.ID, method, path string, 
 	return readAnswerOf(resp, node, out)
 }
 
+// bodyOf encodes what a call sends; nil is nothing.
+func bodyOf(in any) (body []byte, contentType string, err error) {
+	switch in := in.(type) {
+	case nil:
+		return nil, "", nil
+	case wired:
+		return in.appendWire(nil), wireType, nil
+	default:
+		body, err = json.Marshal(in)
+		return body, "application/json", err
+	}
+}
+
 func readAnswerOf(resp *http.Response, node peer.ID, out metaHolder) error {
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
 		return fmt.Errorf("call node %s: read answer: %w", node, err)
 	}
 	if resp.StatusCode < 300 {
-		if err := json.Unmarshal(b, out); err != nil {
+		if w, ok := out.(wired); ok {
+			err = w.readWire(b)
+		} else {
+			err = json.Unmarshal(b, out)
+		}
+		if err != nil {
 			return fmt.Errorf("call node %s: read answer: %w", node, err)
 		}
 		return nil
 	}
-	p := new(Problem)
-	if err := json.Unmarshal(b, p); err != nil || p.Code == "" {
+	p := problemIn(b)
+	if p == nil {
 		return fmt.Errorf("call node %s: it answered %s", node, resp.Status)
 	}
 	if p.Code == CodeNotLeader {

@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -64,7 +63,7 @@ func (f *Forwarder) Apply(ctx context.Context, leader peer.ID, p fsm.Proposal) (
 		return fsm.Result{}, err
 	}
 	w := &cargo{done: make(chan outcome, 1), item: applyItem{
-		ID: hex.EncodeToString(p.ID[:]), Known: p.Known, Kind: actorName(p.Actor.Kind), Actor: p.Actor.ID, Command: cmd,
+		ID: p.ID, Known: p.Known, Kind: actorName(p.Actor.Kind), Actor: p.Actor.ID, Command: cmd,
 	}}
 	if p.Actor.Kind == fsm.ActorToken {
 		w.item.Token = credential(ctx)
@@ -161,7 +160,7 @@ func (f *Forwarder) deliver(leader peer.ID, batch []*cargo) []outcome {
 		in.Items[i] = w.item
 	}
 	var answer applyAnswer
-	err := f.ask(ctx, leader, http.MethodPost, "/v1/internal/apply", in, &answer)
+	err := f.ask(ctx, leader, http.MethodPost, "/v1/internal/apply", &in, &answer)
 	if err == nil && len(answer.Items) != len(batch) {
 		err = fmt.Errorf("call node %s: %d results for %d commands", leader, len(answer.Items), len(batch))
 	}

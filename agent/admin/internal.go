@@ -63,7 +63,7 @@ func internalMove(c *call, in moveRequest) (Nothing, error) {
 		return Nothing{}, err
 	}
 	if in.Token != "" {
-		who, why := checkToken(c.s.cfg.Backend.View(), in.Token, c.now())
+		who, why := c.s.proven.check(c.s.cfg.Backend.View(), in.Token, c.now())
 		if why != "" {
 			return Nothing{}, unauthenticated(why)
 		}

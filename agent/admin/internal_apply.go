@@ -3,7 +3,6 @@ package admin
 import (
 	"errors"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/ushercluster/usher/agent/consensus"
@@ -22,7 +21,7 @@ func internalApply(c *call, in applyRequest) (applyAnswer, error) {
 	}
 	v := c.s.cfg.Backend.View()
 	out := applyAnswer{Items: make([]applyResult, len(in.Items))}
-	ready := make([]fsm.Proposal, len(in.Items))
+	ready, place := make([]fsm.Proposal, 0, len(in.Items)), make([]int, 0, len(in.Items))
 	confirmed := false
 	for i, it := range in.Items {
 		p, refused := c.accept(v, it)
@@ -33,21 +32,21 @@ func internalApply(c *call, in applyRequest) (applyAnswer, error) {
 				p, refused = c.accept(v, it)
 			}
 		}
-		ready[i], out.Items[i].Problem = p, refused
-	}
-	var wg sync.WaitGroup
-	for i := range ready {
-		if out.Items[i].Problem == nil {
-			wg.Go(func() { out.Items[i] = c.proposeItem(ready[i]) })
+		if refused != nil {
+			out.Items[i].Problem = refused
+			continue
 		}
+		ready, place = append(ready, p), append(place, i)
 	}
-	wg.Wait()
+	for i, o := range c.s.cfg.Backend.ProposeAll(c.ctx, ready) {
+		out.Items[place[i]] = resultOf(o)
+	}
 	c.s.cfg.Backend.Nudge(c.who.peer) // it wants to answer from its own state
 	return out, nil
 }
 
-func (c *call) proposeItem(p fsm.Proposal) applyResult {
-	r, err := c.s.cfg.Backend.Propose(c.ctx, p)
+func resultOf(o consensus.Outcome) applyResult {
+	r, err := o.Result, o.Err
 	var refused *fsm.Error
 	var notSent *consensus.NotSentError
 	switch {
@@ -65,16 +64,15 @@ func (c *call) proposeItem(p fsm.Proposal) applyResult {
 
 // accept turns an item into a proposal, or refuses it.
 func (c *call) accept(v fsm.View, it applyItem) (fsm.Proposal, *Problem) {
-	id, ok := it.id()
 	cmd, err := fsm.Decode(it.Command)
-	if !ok || err != nil {
+	if it.ID == (fsm.CommandID{}) || err != nil {
 		return fsm.Proposal{}, invalid("the command is malformed, or newer than this usher", "upgrade usher on every server")
 	}
-	actor, refused := authorise(v, c.now(), peerIdentity{c.who.peer, c.who.class}, it, cmd)
+	actor, refused := c.s.authorise(v, c.now(), peerIdentity{c.who.peer, c.who.class}, it, cmd)
 	if refused != nil {
 		return fsm.Proposal{}, refused
 	}
-	return fsm.Proposal{ID: id, Known: it.Known, Actor: actor, Command: cmd}, nil
+	return fsm.Proposal{ID: it.ID, Known: it.Known, Actor: actor, Command: cmd}, nil
 }
 
 // authorise decides who an item's actor is and whether it may propose the command.
@@ -84,12 +82,12 @@ func (c *call) accept(v fsm.View, it applyItem) (fsm.Proposal, *Problem) {
 //	node   the sender itself, about itself
 //
 // Nothing else is accepted; commands of the leader's own are never forwarded.
-func authorise(v fsm.View, now time.Time, from peerIdentity, it applyItem, cmd fsm.Command) (fsm.Actor, *Problem) {
+func (s *Server) authorise(v fsm.View, now time.Time, from peerIdentity, it applyItem, cmd fsm.Command) (fsm.Actor, *Problem) {
 	kind := fsm.KindOf(cmd)
 	byOperator := kind.Proposer() == fsm.ByOperator && kind.Role() != ""
 	switch {
 	case it.Token != "":
-		who, why := checkToken(v, it.Token, now)
+		who, why := s.proven.check(v, it.Token, now)
 		if why != "" {
 			return fsm.Actor{}, unauthenticated(why)
 		}

@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"testing"
 
@@ -63,7 +62,7 @@ func TestAuthorise(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			got, p := authorise(v, tr.Now(), c.from, c.item, c.cmd)
+			got, p := new(Server).authorise(v, tr.Now(), c.from, c.item, c.cmd)
 			code := Code("")
 			if p != nil {
 				code = p.Code
@@ -88,7 +87,7 @@ func TestNoLeadersCommandIsForwarded(t *testing.T) {
 			t.Fatalf("%s is not the leader's", fsm.KindOf(cmd))
 		}
 		for _, it := range []applyItem{{Token: tok.admin}, {Kind: actorLocal, Actor: "root"}, {Kind: actorNode, Actor: string(n2)}} {
-			if _, p := authorise(tr.fsm.View(), tr.Now(), peerIdentity{n2, peer.ClassServer}, it, cmd); p == nil {
+			if _, p := new(Server).authorise(tr.fsm.View(), tr.Now(), peerIdentity{n2, peer.ClassServer}, it, cmd); p == nil {
 				t.Errorf("%s is accepted from %+v", fsm.KindOf(cmd), it)
 			}
 		}
@@ -139,22 +138,21 @@ func TestMalformedItems(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := hex.EncodeToString(make([]byte, 16))
+	good := fsm.CommandID{1}
 	for name, it := range map[string]applyItem{
 		"no ID":        {Token: r.tok.admin, Command: cmd},
-		"short ID":     {ID: "00ff", Token: r.tok.admin, Command: cmd},
 		"no command":   {ID: good, Token: r.tok.admin},
 		"unknown kind": {ID: good, Token: r.tok.admin, Command: []byte{1, 255, 255, 0x90}},
 		"cut command":  {ID: good, Token: r.tok.admin, Command: cmd[:4]},
 	} {
 		var out applyAnswer
-		err := r.node[n2].f.ask(context.Background(), n1, "POST", "/v1/internal/apply", applyRequest{Items: []applyItem{it}}, &out)
+		err := r.node[n2].f.ask(context.Background(), n1, "POST", "/v1/internal/apply", &applyRequest{Items: []applyItem{it}}, &out)
 		if err != nil || out.Items[0].Problem == nil || out.Items[0].Problem.Code != CodeInvalid {
 			t.Errorf("%s: %+v, %v", name, out, err)
 		}
 	}
 	for _, n := range []int{0, fsm.MaxEntryItems + 1} {
-		err := r.node[n2].f.ask(context.Background(), n1, "POST", "/v1/internal/apply", applyRequest{Items: make([]applyItem, n)}, new(applyAnswer))
+		err := r.node[n2].f.ask(context.Background(), n1, "POST", "/v1/internal/apply", &applyRequest{Items: make([]applyItem, n)}, new(applyAnswer))
 		var p *Problem
 		if !errors.As(err, &p) || p.Status != 400 {
 			t.Errorf("%d items: %v", n, err)

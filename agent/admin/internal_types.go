@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"encoding/hex"
 	"errors"
 
 	"github.com/ushercluster/usher/agent/identity"
@@ -16,19 +15,17 @@ import (
 var errNoForwarder = errors.New("no other node can be asked")
 
 // applyRequest carries commands to the leader, at most fsm.MaxEntryItems.
-type applyRequest struct {
-	Items []applyItem `json:"items"`
-}
+type applyRequest struct{ Items []applyItem }
 
 // applyItem is one command with what the leader checks it by: the token of whoever
 // asked, or else the actor that the sender vouches for.
 type applyItem struct {
-	ID      string `json:"id"` // hex
-	Known   uint64 `json:"known"`
-	Token   string `json:"token,omitempty"`
-	Kind    string `json:"actor_kind"` // token, local or node
-	Actor   string `json:"actor_id"`
-	Command []byte `json:"command"` // fsm.Encode
+	ID      fsm.CommandID
+	Known   uint64
+	Kind    string // token, local or node
+	Token   string
+	Actor   string
+	Command []byte // fsm.Encode
 }
 
 const (
@@ -49,27 +46,19 @@ func actorName(k fsm.ActorKind) string {
 	return ""
 }
 
-func (it applyItem) id() (id fsm.CommandID, ok bool) {
-	b, err := hex.DecodeString(it.ID)
-	if err != nil || len(b) != len(id) {
-		return id, false
-	}
-	return fsm.CommandID(b), true
-}
-
 // applyAnswer has one result for each item, in order.
 type applyAnswer struct {
 	Meta
-	Items []applyResult `json:"items"`
+	Items []applyResult
 }
 
 // applyResult is a fsm.Result, or why there is none.
 type applyResult struct {
-	Revision uint64   `json:"revision,omitempty"`
-	Code     fsm.Code `json:"code,omitempty"`
-	Message  string   `json:"message,omitempty"`
-	Repeated bool     `json:"repeated,omitempty"`
-	Problem  *Problem `json:"problem,omitempty"`
+	Revision uint64
+	Code     fsm.Code
+	Message  string
+	Repeated bool
+	Problem  *Problem
 }
 
 type moveRequest struct {

@@ -52,7 +52,7 @@ func (s *stats) observe(c *call, took time.Duration) {
 		name = c.route.method + " " + name
 	}
 	s.requests.WithLabelValues(string(c.from), name, strconv.Itoa(status)).Inc()
-	if !c.route.streams && !c.r.URL.Query().Has("index") {
+	if !c.route.streams && !c.query().Has("index") {
 		s.seconds.WithLabelValues(string(c.from)).Observe(took.Seconds())
 	}
 }

@@ -21,7 +21,7 @@ type window struct {
 
 func (c *call) window() (window, error) {
 	w := window{limit: defaultLimit}
-	q := c.r.URL.Query()
+	q := c.query()
 	if q.Has("limit") {
 		n, err := strconv.Atoi(q.Get("limit"))
 		if err != nil || n < 1 || n > maxLimit {

@@ -1,6 +1,9 @@
 package admin
 
-import "net/http"
+import (
+	"encoding/json"
+	"net/http"
+)
 
 // Problem is an error of the API: a problem document (RFC 9457) with a stable code
 // and the step to take.
@@ -53,6 +56,24 @@ const (
 	CodeUnknownOutcome  Code = "unknown_outcome" // 504
 	CodeTimeout         Code = "timeout"         // 504
 )
+
+// json is the document; none for no problem.
+func (p *Problem) json() []byte {
+	if p == nil {
+		return nil
+	}
+	b, _ := json.Marshal(p) // texts and numbers can be encoded
+	return b
+}
+
+// problemIn reads a document; nil when it is none.
+func problemIn(b []byte) *Problem {
+	p := new(Problem)
+	if err := json.Unmarshal(b, p); err != nil || p.Code == "" {
+		return nil
+	}
+	return p
+}
 
 const problemType = "application/problem+json"
 

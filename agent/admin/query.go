@@ -8,6 +8,14 @@ import (
 	"strings"
 )
 
+// query is the request's, as far as it can be read: checkQuery refuses what cannot.
+func (c *call) query() url.Values {
+	if c.values == nil && c.r.URL.RawQuery != "" {
+		c.values = c.r.URL.Query()
+	}
+	return c.values
+}
+
 // parameters are those that the route takes.
 func (r *route) parameters() []parameter {
 	var out []parameter
@@ -27,6 +35,9 @@ func (r *route) parameters() []parameter {
 // checkQuery refuses parameters that the route does not take: a mistyped filter
 // that is ignored shows the wrong rows, or closes the wrong ones.
 func (c *call) checkQuery() error {
+	if c.r.URL.RawQuery == "" {
+		return nil
+	}
 	known := c.route.parameters()
 	given, err := url.ParseQuery(c.r.URL.RawQuery)
 	if err != nil {
@@ -55,7 +66,7 @@ func names(ps []parameter) []string {
 
 // flag is a parameter that is given or not: ?stale, ?stale=true, ?stale=false.
 func (c *call) flag(name string) (bool, error) {
-	q := c.r.URL.Query()
+	q := c.query()
 	if !q.Has(name) {
 		return false, nil
 	}
@@ -69,7 +80,7 @@ func (c *call) flag(name string) (bool, error) {
 	}
 }
 
-func (c *call) param(name string) string { return c.r.URL.Query().Get(name) }
+func (c *call) param(name string) string { return c.query().Get(name) }
 
 // suggest says which name was most likely meant, or which there are.
 func suggest(got string, known []string) string {

@@ -30,11 +30,7 @@ func (c *call) read() (fsm.View, error) {
 	if stale {
 		return c.known()
 	}
-	limit := readTimeout
-	if c.route.fallback {
-		limit = fallbackAfter
-	}
-	ctx, cancel := context.WithTimeout(c.ctx, limit)
+	ctx, cancel := c.readTime()
 	defer cancel()
 	v, err := c.s.cfg.Backend.Read(ctx)
 	if err != nil {
@@ -44,6 +40,18 @@ func (c *call) read() (fsm.View, error) {
 		return fsm.View{}, err
 	}
 	return c.shownTo(v)
+}
+
+// readTime bounds a linearizable read. One that has waited for news has a time of its
+// own, any other that of its call.
+func (c *call) readTime() (context.Context, context.CancelFunc) {
+	switch {
+	case c.route.fallback:
+		return context.WithTimeout(c.ctx, fallbackAfter)
+	case c.spot != nil:
+		return context.WithTimeout(c.ctx, callTimeout)
+	}
+	return c.ctx, func() {}
 }
 
 // known is the state as this node has it, labelled as that.
@@ -93,7 +101,7 @@ func (c *call) await() error {
 
 // index is what ?index and ?wait ask for; no wait when there is none.
 func (c *call) index() (after uint64, wait time.Duration, err error) {
-	q := c.r.URL.Query()
+	q := c.query()
 	if !q.Has("index") {
 		if q.Has("wait") {
 			return 0, 0, invalidParameter("wait", q.Get("wait"), "it needs index, the revision that you have")

@@ -21,6 +21,7 @@ type Server struct {
 	hosts   map[string]bool
 	origins *http.CrossOriginProtection
 	guesses *limiter
+	proven  proven
 	streams chan struct{} // one for each stream that is open
 
 	socket, tcp, peers http.Handler
@@ -32,7 +33,6 @@ const (
 	maxStreams = 10_240
 
 	callTimeout   = 15 * time.Second       // of a request, beside what it asked to wait
-	readTimeout   = 5 * time.Second        // of a linearizable read
 	fallbackAfter = 700 * time.Millisecond // of one that can be answered stale
 	catchUp       = 5 * time.Second        // until a write that was done is seen here
 )

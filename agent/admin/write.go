@@ -89,9 +89,12 @@ func (c *call) applied(r fsm.Result, err error) (fsm.Result, error) {
 	if err != nil {
 		return r, err
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, catchUp)
-	defer cancel()
-	v, err := c.reached(ctx, r.Revision)
+	v := c.s.cfg.Backend.View()
+	if v.Revision() < r.Revision {
+		ctx, cancel := context.WithTimeout(c.ctx, catchUp)
+		defer cancel()
+		v, err = c.reached(ctx, r.Revision)
+	}
 	if err != nil {
 		p := problem(http.StatusServiceUnavailable, CodeBehind,
 			fmt.Sprintf("it was carried out at revision %d, which this node has not reached yet", r.Revision), "read it again later; do not repeat it")

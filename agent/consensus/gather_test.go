@@ -57,7 +57,8 @@ func TestGather(t *testing.T) {
 func parcels(sizes []int) []*parcel {
 	out := make([]*parcel, len(sizes))
 	for i, size := range sizes {
-		out[i] = &parcel{item: fsm.Item{Command: make([]byte, max(size, -size))}, done: make(chan outcome, 1)}
+		out[i] = &parcel{item: fsm.Item{Command: make([]byte, max(size, -size))}, of: &shipment{done: make(chan struct{})}}
+		out[i].of.left.Store(1)
 		if size < 0 {
 			out[i].withdraw()
 		}

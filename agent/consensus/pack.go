@@ -31,65 +31,115 @@ var ErrBusy = errors.New("too many commands are waiting")
 type parcel struct {
 	item  fsm.Item
 	state atomic.Int32 // one of the below
-	done  chan outcome // has room for the one
+	out   Outcome      // to be read when it is answered
+	of    *shipment
 }
 
 const (
 	parcelWaits = iota
 	parcelTaken
 	parcelWithdrawn
+	parcelAnswered
 )
 
-type outcome struct {
-	result fsm.Result
-	err    error
+// Outcome is what became of one command.
+type Outcome struct {
+	Result fsm.Result
+	Err    error
 }
 
 // take claims a parcel for an entry, withdraw takes it back: one of the two succeeds.
 func (p *parcel) take() bool     { return p.state.CompareAndSwap(parcelWaits, parcelTaken) }
 func (p *parcel) withdraw() bool { return p.state.CompareAndSwap(parcelWaits, parcelWithdrawn) }
 
+// answer is given once, by whoever has the parcel.
+func (p *parcel) answer(o Outcome) {
+	p.out = o
+	p.state.Store(parcelAnswered)
+	if p.of.left.Add(-1) == 0 {
+		close(p.of.done)
+	}
+}
+
+// shipment is the parcels of one call.
+type shipment struct {
+	left atomic.Int32  // that are not answered
+	done chan struct{} // closed when none is left
+}
+
 // Propose proposes a command here, and only here: it fails with ErrNotLeader (as a
 // NotSentError) when this node does not lead. It returns when ctx ends, with
 // ErrUnknown if the command may still be applied.
 func (s *Store) Propose(ctx context.Context, p fsm.Proposal) (fsm.Result, error) {
+	o := s.ProposeAll(ctx, []fsm.Proposal{p})[0]
+	return o.Result, o.Err
+}
+
+// ProposeAll is Propose for several commands at once. They stand next to each other in
+// the queue and have nothing else in common. It returns when each has its outcome.
+func (s *Store) ProposeAll(ctx context.Context, ps []fsm.Proposal) []Outcome {
+	began := time.Now()
+	parcels, ship := make([]parcel, len(ps)), &shipment{done: make(chan struct{})}
+	ship.left.Store(int32(len(ps)))
+	for i := range ps {
+		parcels[i].of = ship
+		s.post(ctx, &parcels[i], &ps[i])
+	}
+	select {
+	case <-ship.done:
+	case <-ctx.Done():
+	}
+	out := make([]Outcome, len(ps))
+	for i := range parcels {
+		out[i] = s.collect(ctx, &parcels[i], began)
+	}
+	return out
+}
+
+// post puts a command into the queue, or answers why it cannot be there.
+func (s *Store) post(ctx context.Context, w *parcel, p *fsm.Proposal) {
 	cmd, err := fsm.Encode(p.Command)
 	if err != nil {
-		return fsm.Result{}, err
+		w.answer(Outcome{Err: err})
+		return
 	}
 	if err := s.enter(ctx); err != nil {
-		return fsm.Result{}, &NotSentError{err}
+		w.answer(Outcome{Err: &NotSentError{err}})
+		return
 	}
-	w := &parcel{item: fsm.Item{ID: p.ID, Known: p.Known, Actor: p.Actor, Command: cmd}, done: make(chan outcome, 1)}
-	began := time.Now()
+	w.item = fsm.Item{ID: p.ID, Known: p.Known, Actor: p.Actor, Command: cmd}
 	select {
 	case s.queue <- w:
 	default:
 		s.calls.end()
 		s.stats.proposals.WithLabelValues("busy").Inc()
-		return fsm.Result{}, &NotSentError{ErrBusy}
-	}
-	select {
-	case o := <-w.done:
-		if o.err != nil {
-			s.stats.proposals.WithLabelValues("failed").Inc()
-			return fsm.Result{}, proposeError(o.err)
-		}
-		s.stats.applySeconds.Observe(time.Since(began).Seconds())
-		s.stats.proposals.WithLabelValues("applied").Inc()
-		return o.result, nil
-	case <-ctx.Done():
-		if w.withdraw() {
-			s.calls.end()
-			return fsm.Result{}, &NotSentError{ctx.Err()}
-		}
-		return fsm.Result{}, proposeError(&leftError{ctx.Err()})
+		w.answer(Outcome{Err: &NotSentError{ErrBusy}})
 	}
 }
 
+// collect is the outcome of a command whose caller waits no longer.
+func (s *Store) collect(ctx context.Context, w *parcel, began time.Time) Outcome {
+	if w.withdraw() {
+		s.calls.end()
+		return Outcome{Err: &NotSentError{ctx.Err()}}
+	}
+	if w.state.Load() != parcelAnswered {
+		return Outcome{Err: proposeError(&leftError{ctx.Err()})}
+	}
+	if w.out.Err == nil {
+		s.stats.proposals.WithLabelValues("applied").Inc()
+		s.stats.applySeconds.Observe(time.Since(began).Seconds())
+	}
+	return w.out
+}
+
 // finish answers a parcel that was taken.
-func (s *Store) finish(w *parcel, o outcome) {
-	w.done <- o
+func (s *Store) finish(w *parcel, o Outcome) {
+	if o.Err != nil {
+		s.stats.proposals.WithLabelValues("failed").Inc()
+		o.Err = proposeError(o.Err)
+	}
+	w.answer(o)
 	s.calls.end()
 }
 
@@ -162,7 +212,7 @@ func (s *Store) launch(batch []*parcel, done func()) {
 	entry, err := fsm.EncodeEntry(fsm.Entry{Now: fsm.StampOf(s.now()), Items: items})
 	if err != nil {
 		for _, w := range batch {
-			s.finish(w, outcome{err: err})
+			s.finish(w, Outcome{Err: err})
 		}
 		done()
 		return
@@ -178,9 +228,9 @@ func (s *Store) launch(batch []*parcel, done func()) {
 		done()
 		for i, w := range batch {
 			if err != nil {
-				s.finish(w, outcome{err: err})
+				s.finish(w, Outcome{Err: err})
 			} else {
-				s.finish(w, outcome{result: results[i]})
+				s.finish(w, Outcome{Result: results[i]})
 			}
 		}
 	}()
@@ -208,7 +258,7 @@ func applied(f raft.ApplyFuture, n int) ([]fsm.Result, error) {
 func (s *Store) dismiss(first *parcel) {
 	for w := first; ; {
 		if w != nil && w.take() {
-			s.finish(w, outcome{err: &NotSentError{ErrClosed}})
+			s.finish(w, Outcome{Err: &NotSentError{ErrClosed}})
 		}
 		select {
 		case w = <-s.queue:

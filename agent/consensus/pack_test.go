@@ -231,6 +231,7 @@ func TestFullQueue(t *testing.T) {
 // TestDismiss leaves parcels in the queue of a store that stops.
 func TestDismiss(t *testing.T) {
 	s := &Store{queue: make(chan *parcel, 8)}
+	s.stats = newStats(nil, s)
 	waiting := parcels([]int{1, 1, -1, 1})
 	for _, w := range waiting[1:] {
 		s.queue <- w
@@ -239,9 +240,9 @@ func TestDismiss(t *testing.T) {
 	for i, w := range waiting {
 		var not *NotSentError
 		select {
-		case o := <-w.done:
-			if i == 2 || !errors.Is(o.err, ErrClosed) || !errors.As(o.err, &not) {
-				t.Errorf("parcel %d: %v", i, o.err)
+		case <-w.of.done:
+			if i == 2 || !errors.Is(w.out.Err, ErrClosed) || !errors.As(w.out.Err, &not) {
+				t.Errorf("parcel %d: %v", i, w.out.Err)
 			}
 		default:
 			if i != 2 {

@@ -316,7 +316,7 @@ func TestAllocations(t *testing.T) {
 		}
 	})
 	voters := ids("ab")
-	measure("a round", 6, func() {
+	measure("a round", 9, func() {
 		if err := h.Round(ctx, voters, 1); err != nil {
 			t.Fatal(err)
 		}

@@ -2,9 +2,11 @@ package pulse
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -299,6 +301,32 @@ func (w wire) next(kinds ...kind) frame {
 		}
 		if slices.Contains(kinds, f.kind) {
 			return f
+		}
+	}
+}
+
+// none reads what has come, which must hold no frame of the kind.
+func (w wire) none(k kind) {
+	w.Helper()
+	if err := w.SetReadDeadline(time.Now().Add(time.Nanosecond)); err != nil {
+		w.Fatal(err)
+	}
+	defer func() {
+		if err := w.SetReadDeadline(time.Time{}); err != nil {
+			w.Error(err)
+		}
+	}()
+	var b [frameSize]byte
+	for {
+		if _, err := io.ReadFull(w, b[:]); err != nil {
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				w.Fatal(err)
+			}
+			return
+		}
+		var f frame
+		if err := f.parse(b[:]); err != nil || f.kind == k {
+			w.Fatalf("a frame of kind %v: %v", f.kind, err)
 		}
 	}
 }

@@ -72,6 +72,8 @@ type Hub struct {
 	look  chan struct{} // Peers may have changed
 	reads chan struct{} // slots of confirmations for others
 
+	preferred preference
+
 	turn sync.Mutex // Up and Down come in the order of what they tell; taken before mu
 
 	// No function of Config is called while mu is held.

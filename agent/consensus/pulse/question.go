@@ -1,11 +1,14 @@
 package pulse
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
+	"time"
 
 	"github.com/ushercluster/usher/agent/peer"
 )
@@ -25,7 +28,7 @@ var (
 // question is a nonce on its way. Its fields are guarded by Hub.mu, but for the
 // receiving end of answers.
 type question struct {
-	kind    kind
+	frame
 	asked   []*link    // those whose answer is out
 	answers chan reply // never blocks: one place for each of asked; closed when the hub ends
 }
@@ -53,32 +56,47 @@ func (q *question) fits(k kind) bool {
 	return k == kindAnswer
 }
 
-// put sends a question of a kind to some servers, and says how many it asked. Whoever
-// puts a question calls forget.
-func (h *Hub) put(k kind, to []peer.ID) (q *question, asked int, forget func(), err error) {
+// put sends a question of a kind to some servers, and says how many it asked; room is to
+// how many it may be put in all. Whoever puts a question calls settled.
+func (h *Hub) put(k kind, to []peer.ID, room int) (q *question, asked int, err error) {
 	f := h.frame(k)
-	q = &question{kind: k, asked: make([]*link, 0, len(to)), answers: make(chan reply, len(to))}
+	q = &question{frame: f, asked: make([]*link, 0, room), answers: make(chan reply, room)}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.ended {
-		return nil, 0, nil, ErrEnded
+		return nil, 0, ErrEnded
 	}
-	for f.nonce == 0 || h.waiting[f.nonce] != nil {
-		f.nonce = rand.Uint64()
+	for q.nonce == 0 || h.waiting[q.nonce] != nil {
+		q.nonce = rand.Uint64()
 	}
-	h.waiting[f.nonce] = q
-	for _, id := range to {
-		if l := h.links[id]; l != nil && !slices.Contains(q.asked, l) && l.send(f) {
-			q.asked = append(q.asked, l)
-		}
-	}
-	return q, len(q.asked), func() { h.forgetQuestion(f.nonce) }, nil
+	h.waiting[q.nonce] = q
+	return q, h.send(q, to), nil
 }
 
-func (h *Hub) forgetQuestion(nonce uint64) {
+// more puts the same question to further servers.
+func (h *Hub) more(q *question, to []peer.ID) (asked int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.waiting, nonce)
+	if h.waiting[q.nonce] != q { // the hub has ended
+		return 0
+	}
+	return h.send(q, to)
+}
+
+func (h *Hub) send(q *question, to []peer.ID) (asked int) {
+	for _, id := range to {
+		if l := h.links[id]; l != nil && !slices.Contains(q.asked, l) && l.send(q.frame) {
+			q.asked = append(q.asked, l)
+			asked++
+		}
+	}
+	return asked
+}
+
+func (h *Hub) settled(q *question) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.waiting, q.nonce)
 }
 
 func (h *Hub) answered(l *link, f *frame) {
@@ -89,53 +107,124 @@ func (h *Hub) answered(l *link, f *frame) {
 	}
 }
 
-// Round asks the voters of the leader of term, which we are, whether they know of a
-// higher term. It returns nil when a majority of them, ourselves counted if we are one,
+// hedge is how long a round waits for those it has asked before it asks the rest.
+const hedge = 5 * time.Millisecond
+
+// Round asks voters of the leader of term, which we are, whether they know of a higher
+// term. It returns nil when a majority of all of them, ourselves counted if we are one,
 // said after the call began that they do not: until the call began, nobody else can
-// have been elected. It fails with ErrDeposed; with ErrDown as soon as too few are
-// reached, or are left to answer; with ErrEnded; or with ctx's error.
+// have been elected. As many as are needed are asked at first, those that have answered
+// the last round before all, and the rest when one of them cannot answer or takes long.
+// It fails with ErrDeposed; with ErrDown as soon as too few are reached, or are left to
+// answer; with ErrEnded; or with ctx's error.
 func (h *Hub) Round(ctx context.Context, voters []peer.ID, term uint64) error {
 	if own := h.cfg.Facts().Term; own > term { // our own answer; we may have voted for another
 		return fmt.Errorf("%w: we are in %d, and led %d", ErrDeposed, own, term)
 	}
-	others := make([]peer.ID, 0, len(voters))
-	good, need := 0, len(voters)/2+1
+	r := ballot{need: len(voters)/2 + 1, term: term, of: len(voters), rest: make([]peer.ID, 0, len(voters))}
 	for _, id := range voters {
 		if id == h.cfg.Self {
-			good = 1
+			r.good = 1
 			continue
 		}
-		others = append(others, id)
+		if !slices.Contains(r.rest, id) { // nobody votes twice
+			r.rest = append(r.rest, id)
+		}
 	}
-	if good >= need {
+	if r.good >= r.need {
 		return nil
 	}
-	q, open, forget, err := h.put(kindAsk, others)
+	h.preferred.first(r.rest)
+	others := len(r.rest)
+	r.said = make([]peer.ID, 0, others)
+	q, open, err := h.put(kindAsk, r.take(r.need-r.good), others)
 	if err != nil {
 		return err
 	}
-	defer forget()
-	for good < need {
-		if good+open < need {
-			return fmt.Errorf("%w: %d of %d voters can answer", ErrDown, good+open, len(voters))
+	defer h.settled(q)
+	r.open = open
+	late := time.NewTimer(hedge)
+	defer late.Stop()
+	for r.good < r.need {
+		if r.good+r.open < r.need && len(r.rest) > 0 {
+			r.open += h.more(q, r.take(len(r.rest)))
+		}
+		if r.good+r.open < r.need {
+			return fmt.Errorf("%w: %d of %d voters can answer", ErrDown, r.good+r.open, r.of)
 		}
 		select {
-		case r, ok := <-q.answers:
-			open--
-			switch {
-			case !ok:
+		case a, ok := <-q.answers:
+			if !ok {
 				return ErrEnded
-			case r.kind == kindLost:
-			case r.Term > term:
-				return fmt.Errorf("%w: %s is in %d, we led %d", ErrDeposed, r.from, r.Term, term)
-			default:
-				good++
 			}
+			if err := r.count(a); err != nil {
+				return err
+			}
+		case <-late.C:
+			r.open += h.more(q, r.take(len(r.rest)))
 		case <-ctx.Done():
-			return fmt.Errorf("%d of %d voters answered: %w", good, len(voters), ctx.Err())
+			return fmt.Errorf("%d of %d voters answered: %w", r.good, r.of, ctx.Err())
 		}
 	}
+	h.preferred.set(r.said)
 	return nil
+}
+
+// ballot is the votes of one round.
+type ballot struct {
+	term     uint64
+	need, of int
+	good     int       // that have confirmed the term, ourselves counted
+	open     int       // that were asked and have not answered
+	rest     []peer.ID // that were not asked
+	said     []peer.ID // that have confirmed
+}
+
+// take are the next n to ask.
+func (b *ballot) take(n int) []peer.ID {
+	n = min(n, len(b.rest))
+	out := b.rest[:n]
+	b.rest = b.rest[n:]
+	return out
+}
+
+func (b *ballot) count(a reply) error {
+	b.open--
+	switch {
+	case a.kind == kindLost:
+	case a.Term > b.term:
+		return fmt.Errorf("%w: %s is in %d, we led %d", ErrDeposed, a.from, a.Term, b.term)
+	default:
+		b.good++
+		b.said = append(b.said, a.from)
+	}
+	return nil
+}
+
+// preference is who answered the last round. Its zero value is ready.
+type preference struct{ ids atomic.Pointer[[]peer.ID] }
+
+func (p *preference) set(ids []peer.ID) {
+	if last := p.ids.Load(); last == nil || !slices.Equal(*last, ids) {
+		kept := slices.Clone(ids)
+		p.ids.Store(&kept)
+	}
+}
+
+// first puts those in front of the others, whose order stays.
+func (p *preference) first(ids []peer.ID) {
+	if last := p.ids.Load(); last != nil {
+		slices.SortStableFunc(ids, func(a, b peer.ID) int {
+			return cmp.Compare(after(*last, a), after(*last, b))
+		})
+	}
+}
+
+func after(last []peer.ID, id peer.ID) int {
+	if slices.Contains(last, id) {
+		return 0
+	}
+	return 1
 }
 
 // Ask makes one server say how far it is now. It fails with ErrDown at once when the
@@ -160,11 +249,11 @@ func (h *Hub) ReadIndex(ctx context.Context, leader peer.ID) (revision uint64, e
 }
 
 func (h *Hub) one(ctx context.Context, k kind, id peer.ID) (reply, error) {
-	q, asked, forget, err := h.put(k, []peer.ID{id})
+	q, asked, err := h.put(k, []peer.ID{id}, 1)
 	if err != nil {
 		return reply{}, err
 	}
-	defer forget()
+	defer h.settled(q)
 	if asked == 0 {
 		return reply{}, ErrDown
 	}

@@ -39,7 +39,8 @@ func TestRound(t *testing.T) {
 		{name: "no majority of 2", n: 2, voters: "ab", down: "b", want: ErrDown},
 		{name: "3 of 3", n: 3, voters: "abc", took: 2 * way},
 		{name: "2 of 3", n: 3, voters: "abc", down: "c", took: 2 * way},
-		{name: "2 of 3, one hangs", n: 3, voters: "abc", hang: "b", took: 2 * way},
+		{name: "2 of 3, the first hangs", n: 3, voters: "abc", hang: "b", took: hedge + 2*way},
+		{name: "2 of 3, the second hangs", n: 3, voters: "abc", hang: "c", took: 2 * way},
 		{name: "1 of 3", n: 3, voters: "abc", down: "bc", want: ErrDown},
 		{name: "1 of 3, one hangs", n: 3, voters: "abc", down: "b", hang: "c", want: context.DeadlineExceeded, took: time.Second},
 		{name: "5 of 5", n: 5, voters: "abcde", took: 2 * way},
@@ -196,11 +197,44 @@ func TestRoundCountsOnlyThoseItAsked(t *testing.T) {
 		if err := result(); err != errOpen {
 			l.Fatalf("d deposed us: %v", err)
 		}
-		others[1].send(answer(q))
+		others[1].send(answer(q)) // c votes, but was not asked yet
+		if err := result(); err != errOpen {
+			l.Fatalf("c was counted: %v", err)
+		}
+		others[0].send(answer(q))
 		if err := result(); err != nil {
 			l.Fatal(err)
 		}
 		closeAll(others)
+	})
+}
+
+// TestRoundAsksAsManyAsItNeeds holds that a round asks those who have answered the last
+// one, and the others only when these take long or are lost.
+func TestRoundAsksAsManyAsItNeeds(t *testing.T) {
+	run(t, 3, func(l *lab) {
+		a, others := l.played()
+		b, c := others[0], others[1]
+		result := a.round("abc")
+		q := b.next(kindAsk)
+		c.none(kindAsk)
+		time.Sleep(hedge)
+		if late := c.next(kindAsk); late.nonce != q.nonce {
+			l.Fatal("c was asked something else")
+		}
+		c.send(answer(q))
+		if err := result(); err != nil {
+			l.Fatal(err)
+		}
+		result = a.round("abc") // c was quicker
+		q = c.next(kindAsk)
+		b.none(kindAsk)
+		c.Close() // and is lost now
+		b.send(answer(b.next(kindAsk)))
+		if err := result(); err != nil {
+			l.Fatal(err)
+		}
+		closeAll(others[:1])
 	})
 }
 

@@ -47,8 +47,12 @@ func (c *call) authenticate() (caller, error) {
 		c.s.stats.refused.WithLabelValues("no_token").Inc()
 		return caller{}, unauthenticated("this needs an API token")
 	}
-	who, why := c.s.proven.check(c.s.cfg.Backend.View(), text, c.now())
+	v := c.s.cfg.Backend.View()
+	who, why := c.s.proven.check(v, text, c.now())
 	if why == "" {
+		if !v.Cached() {
+			c.asOf = v.Revision()
+		}
 		return who, nil
 	}
 	c.s.stats.refused.WithLabelValues("wrong_token").Inc()

@@ -26,7 +26,8 @@ import (
 type Backend interface {
 	// View is the state as this node knows it.
 	View() fsm.View
-	// Read is the state as a majority confirms it, wherever the leader is.
+	// Read is the state as a majority confirms it, wherever the leader is. It gives up
+	// after ten seconds, if ctx does not end before.
 	Read(ctx context.Context) (fsm.View, error)
 	// Apply proposes a command, wherever the leader is. When it was asked for with
 	// a token, ctx carries that for the leader to check: see Forwarder.

@@ -48,6 +48,8 @@ func (b *backend) Read(ctx context.Context) (fsm.View, error) {
 	leader, quorum := b.state()
 	switch {
 	case b.readWait:
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
 		<-ctx.Done()
 		return fsm.View{}, ctx.Err()
 	case !quorum:

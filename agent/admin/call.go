@@ -21,11 +21,13 @@ type call struct {
 	route *route
 	w     *recorder
 	r     *http.Request
-	ctx   context.Context // ends with the request, its time, or the server
+	ctx   context.Context // ends with the request or the server; see bounded
 	who   caller
+	asOf  uint64 // revision of the state in which the caller was let in
+	began time.Time
 
-	cancel context.CancelFunc // of ctx
-	began  time.Time
+	timed  context.Context // ctx and callTimeout; nil before bounded was called
+	cancel context.CancelFunc
 
 	stay
 	values  url.Values // of the query, once it has been read
@@ -48,19 +50,25 @@ type stay struct {
 
 // newCall begins a request, which end ends.
 func (s *Server) newCall(from origin, rt *route, w http.ResponseWriter, r *http.Request) *call {
-	c := &call{s: s, from: from, route: rt, w: &recorder{ResponseWriter: w}, r: r, ctx: r.Context(), cancel: func() {}, began: time.Now()}
-	if !rt.streams {
-		limit := callTimeout
-		if c.query().Has("index") {
-			limit += maxWait
+	return &call{s: s, from: from, route: rt, w: &recorder{ResponseWriter: w}, r: r, ctx: r.Context(), began: time.Now()}
+}
+
+// bounded is the context for work that has no bound of its own. Its time begins with the
+// first call, and so not before the end of ?wait; a stream has none.
+func (c *call) bounded() context.Context {
+	if c.timed == nil {
+		c.timed = c.ctx
+		if !c.route.streams {
+			c.timed, c.cancel = context.WithTimeout(c.ctx, callTimeout)
 		}
-		c.ctx, c.cancel = context.WithTimeout(c.ctx, limit)
 	}
-	return c
+	return c.timed
 }
 
 func (c *call) end() {
-	c.cancel()
+	if c.cancel != nil {
+		c.cancel()
+	}
 	if c.release != nil {
 		c.release()
 	}

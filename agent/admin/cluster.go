@@ -97,7 +97,7 @@ func moveFailed(err error) error {
 
 // followed waits until this node knows of the new leader: to, or any but before.
 func (c *call) followed(before, to peer.ID) error {
-	ctx, cancel := context.WithTimeout(c.ctx, catchUp)
+	ctx, cancel := context.WithTimeout(c.bounded(), catchUp)
 	defer cancel()
 	t := time.NewTicker(10 * time.Millisecond)
 	defer t.Stop()

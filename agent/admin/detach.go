@@ -60,7 +60,7 @@ func (c *call) detach() bool {
 // buffers are the most of what a waiting request takes.
 func (c *call) on(s *spot) *call {
 	return &call{
-		s: c.s, from: c.from, route: c.route, r: c.r.WithContext(s.lot.base), ctx: s.lot.base, cancel: func() {}, began: c.began, who: c.who, stay: stay{spot: s},
+		s: c.s, from: c.from, route: c.route, r: c.r.WithContext(s.lot.base), ctx: s.lot.base, began: c.began, who: c.who, stay: stay{spot: s},
 		w: &recorder{ResponseWriter: &plainWriter{spot: s, header: http.Header{}, last: c.r.Close || c.route.streams}},
 	}
 }

@@ -46,7 +46,7 @@ func showEngine(c *call) (Engine, error) {
 	}
 	s := c.snapshot(v)
 	if f := c.s.cfg.Forwarder; n.ID != s.self && f != nil && s.alive(n.ID) {
-		ctx, cancel := context.WithTimeout(c.ctx, askTimeout)
+		ctx, cancel := context.WithTimeout(c.bounded(), askTimeout)
 		defer cancel()
 		if local, err := f.Local(ctx, n.ID); err == nil {
 			s.self, s.local = n.ID, local

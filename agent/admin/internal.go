@@ -71,14 +71,14 @@ func internalMove(c *call, in moveRequest) (Nothing, error) {
 			return Nothing{}, problem(http.StatusForbidden, CodeDenied, "this needs the role operator", "")
 		}
 	}
-	return Nothing{}, moveFailed(c.s.cfg.Backend.MoveCentral(c.ctx, in.To))
+	return Nothing{}, moveFailed(c.s.cfg.Backend.MoveCentral(c.bounded(), in.To))
 }
 
 func internalJoin(c *call, in joinRequest) (joinAnswer, error) {
 	if err := c.leads(); err != nil {
 		return joinAnswer{}, err
 	}
-	a, refused := c.s.cfg.Backend.Admit(c.ctx, in.Request, c.who.peer)
+	a, refused := c.s.cfg.Backend.Admit(c.bounded(), in.Request, c.who.peer)
 	if refused != nil {
 		return joinAnswer{Error: refused}, nil
 	}
@@ -86,7 +86,7 @@ func internalJoin(c *call, in joinRequest) (joinAnswer, error) {
 }
 
 func internalDialBack(c *call, in dialBackRequest) (dialBackAnswer, error) {
-	if err := c.s.cfg.Backend.DialBack(c.ctx, in.Addr, in.Nonce); err != nil {
+	if err := c.s.cfg.Backend.DialBack(c.bounded(), in.Addr, in.Nonce); err != nil {
 		return dialBackAnswer{Error: err.Error()}, nil
 	}
 	return dialBackAnswer{}, nil

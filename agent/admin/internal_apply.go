@@ -27,7 +27,7 @@ func internalApply(c *call, in applyRequest) (applyAnswer, error) {
 		p, refused := c.accept(v, it)
 		if refused != nil && refused.Status == http.StatusUnauthorized && !confirmed {
 			// A leader that has just been elected may not have seen the token yet.
-			if now, err := c.s.cfg.Backend.ReadHere(c.ctx); err == nil {
+			if now, err := c.s.cfg.Backend.ReadHere(c.bounded()); err == nil {
 				v, confirmed = now, true
 				p, refused = c.accept(v, it)
 			}
@@ -38,7 +38,7 @@ func internalApply(c *call, in applyRequest) (applyAnswer, error) {
 		}
 		ready, place = append(ready, p), append(place, i)
 	}
-	for i, o := range c.s.cfg.Backend.ProposeAll(c.ctx, ready) {
+	for i, o := range c.s.cfg.Backend.ProposeAll(c.bounded(), ready) {
 		out.Items[place[i]] = resultOf(o)
 	}
 	c.s.cfg.Backend.Nudge(c.who.peer) // it wants to answer from its own state

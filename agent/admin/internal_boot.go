@@ -42,7 +42,7 @@ func internalForget(c *call, in forgetRequest) (Nothing, error) {
 		}
 		id = in.For
 	}
-	return Nothing{}, c.s.cfg.Backend.Forget(c.ctx, id)
+	return Nothing{}, c.s.cfg.Backend.Forget(c.bounded(), id)
 }
 
 // Boot asks a node what start of ours it knows.

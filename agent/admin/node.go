@@ -52,7 +52,7 @@ func (c *call) countOf(id peer.ID) *Count {
 	if c.s.cfg.Forwarder == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(c.bounded(), askTimeout)
 	defer cancel()
 	local, err := c.s.cfg.Forwarder.Local(ctx, id)
 	if err != nil {

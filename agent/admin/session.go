@@ -99,7 +99,7 @@ const maxAsked = 32
 
 // each calls ask for every node, several at once, and returns when all are done.
 func (c *call) each(nodes []peer.ID, ask func(context.Context, peer.ID)) {
-	ctx, cancel := context.WithTimeout(c.ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(c.bounded(), askTimeout)
 	defer cancel()
 	slots := make(chan struct{}, maxAsked)
 	var wg sync.WaitGroup

@@ -80,7 +80,7 @@ func (c *call) propose(cmd fsm.Command) (fsm.Result, error) {
 }
 
 // asCaller is the request's context with its token, for the leader.
-func (c *call) asCaller() context.Context { return WithCredential(c.ctx, c.who.secret) }
+func (c *call) asCaller() context.Context { return WithCredential(c.bounded(), c.who.secret) }
 
 func (c *call) applied(r fsm.Result, err error) (fsm.Result, error) {
 	if err == nil {
@@ -91,7 +91,7 @@ func (c *call) applied(r fsm.Result, err error) (fsm.Result, error) {
 	}
 	v := c.s.cfg.Backend.View()
 	if v.Revision() < r.Revision {
-		ctx, cancel := context.WithTimeout(c.ctx, catchUp)
+		ctx, cancel := context.WithTimeout(c.bounded(), catchUp)
 		defer cancel()
 		v, err = c.reached(ctx, r.Revision)
 	}

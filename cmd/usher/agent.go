@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -135,7 +136,12 @@ type serving struct {
 // the process ends.
 func (p *program) serve(parent context.Context, a running, s serving) error {
 	ctx, cancel := context.WithCancel(parent)
+	var pace sync.WaitGroup
+	defer pace.Wait()
 	defer cancel()
+	if _, set := p.env("GOGC"); !set { // else the operator has decided
+		pace.Go(func() { paceCollector(ctx) })
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
 	n, err := newNotifier(p.env)

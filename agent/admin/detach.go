@@ -61,7 +61,7 @@ func (c *call) detach() bool {
 func (c *call) on(s *spot) *call {
 	return &call{
 		s: c.s, from: c.from, route: c.route, r: c.r.WithContext(s.lot.base), ctx: s.lot.base, began: c.began, who: c.who, stay: stay{spot: s},
-		w: &recorder{ResponseWriter: &plainWriter{spot: s, header: http.Header{}, last: c.r.Close || c.route.streams}},
+		w: &recorder{ResponseWriter: &plainWriter{conn: s.conn, spot: s, header: http.Header{}, last: c.r.Close || c.route.streams}},
 	}
 }
 
@@ -115,6 +115,9 @@ func (s *spot) handBack() bool {
 	if len(s.next) == 0 && (s.wait(0, 0, idleTimeout) != wokeByCaller || len(s.next) == 0) {
 		return false
 	}
+	if l := s.lot.lane; l != nil {
+		return l.take(s.conn, s.next, idleTimeout)
+	}
 	return s.lot.returned.give(&begun{Conn: s.conn, head: s.next})
 }
 
@@ -126,11 +129,17 @@ func isTimeout(err error) bool {
 // plainWriter writes answers of HTTP/1.1 (RFC 9112): one whose length the handler says,
 // or one that ends with the connection.
 type plainWriter struct {
-	spot   *spot
-	header http.Header
-	last   bool   // the connection ends with this answer
-	head   []byte // not written yet
-	err    error
+	conn    net.Conn
+	spot    *spot // nil on the lane
+	header  http.Header
+	last    bool   // the connection ends with this answer
+	head    []byte // not written yet
+	written bool   // of the answer, at least a part
+	err     error
+
+	rider    *rider // nil on the lot
+	next     []byte // what was read behind the request
+	hijacked bool
 }
 
 // Header implements http.ResponseWriter.
@@ -144,6 +153,7 @@ func (w *plainWriter) WriteHeader(status int) {
 	}
 	w.header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
 	var b bytes.Buffer
+	b.Grow(1 << 10) // for a small body, too
 	b.WriteString("HTTP/1.1 " + strconv.Itoa(status) + " " + http.StatusText(status) + "\r\n")
 	_ = w.header.Write(&b) // a buffer takes everything
 	b.WriteString("\r\n")
@@ -152,12 +162,18 @@ func (w *plainWriter) WriteHeader(status int) {
 
 // Write implements http.ResponseWriter.
 func (w *plainWriter) Write(b []byte) (int, error) {
-	w.spot.giveTurn()
+	if w.spot != nil {
+		w.spot.giveTurn()
+	}
 	if w.err != nil {
 		return 0, w.err
 	}
+	if !w.written && w.head == nil {
+		w.WriteHeader(http.StatusOK)
+	}
 	head := len(w.head)
-	n, err := w.spot.conn.Write(append(w.head, b...))
+	w.written = true
+	n, err := w.conn.Write(append(w.head, b...))
 	w.head, w.err = nil, err
 	return max(0, n-head), err
 }
@@ -171,4 +187,12 @@ func (w *plainWriter) FlushError() error {
 }
 
 // SetWriteDeadline is http.ResponseController's.
-func (w *plainWriter) SetWriteDeadline(t time.Time) error { return w.spot.conn.SetWriteDeadline(t) }
+func (w *plainWriter) SetWriteDeadline(t time.Time) error {
+	if w.rider != nil {
+		if t.Sub(w.rider.writeUntil) < coarse {
+			return nil
+		}
+		w.rider.writeUntil = t
+	}
+	return w.conn.SetWriteDeadline(t)
+}

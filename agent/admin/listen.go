@@ -27,19 +27,19 @@ const (
 // ServeLocal answers callers on the agent's own socket, who are known by their
 // user, until ctx ends. It closes ln and returns when no request is left.
 func (s *Server) ServeLocal(ctx context.Context, ln net.Listener) error {
-	return s.serve(ctx, ln, s.socket, func(ctx context.Context, c net.Conn) context.Context {
+	return s.serve(ctx, ln, listener{s.socket, true, func(ctx context.Context, c net.Conn) context.Context {
 		name, err := s.cfg.SocketUser(c)
 		if err != nil {
 			s.log.Warn().Err(err).Msg("caller on the socket refused")
 		}
 		return context.WithValue(ctx, socketKey{}, socketUser{name, err})
-	})
+	}})
 }
 
 // ServeTCP answers callers with tokens until ctx ends. For HTTPS ln is a TLS
 // listener. It closes ln and returns when no request is left.
 func (s *Server) ServeTCP(ctx context.Context, ln net.Listener) error {
-	return s.serve(ctx, ln, s.tcp, nil)
+	return s.serve(ctx, ln, listener{s.tcp, true, nil})
 }
 
 type peerKey struct{}
@@ -54,42 +54,56 @@ type peerIdentity struct {
 // connection that it does not know is refused. It closes ln and returns when no
 // request is left.
 func (s *Server) ServePeers(ctx context.Context, ln net.Listener, peerOf func(net.Conn) (peer.ID, peer.Class, bool)) error {
-	return s.serve(ctx, ln, s.peers, func(ctx context.Context, c net.Conn) context.Context {
+	return s.serve(ctx, ln, listener{s.peers, false, func(ctx context.Context, c net.Conn) context.Context {
 		id, class, ok := peerOf(c)
 		if !ok {
 			return ctx
 		}
 		return context.WithValue(ctx, peerKey{}, peerIdentity{id, class})
-	})
+	}})
 }
 
-func (s *Server) serve(ctx context.Context, ln net.Listener, h http.Handler, who func(context.Context, net.Conn) context.Context) error {
+// listener is what sets one apart from the others.
+type listener struct {
+	handler http.Handler
+	lane    bool // it has one
+	who     func(context.Context, net.Conn) context.Context
+}
+
+func (s *Server) serve(ctx context.Context, ln net.Listener, of listener) error {
 	// Requests under way outlive ctx for a while; those that wait for news do not.
 	base, cancel := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), stopKey{}, ctx.Done()))
 	defer cancel()
 	slots := newSlots(ln)
 	lot := newLot(base, s, slots)
 	g := newGate()
+	h := g.wrap(of.handler)
+	connContext := func(ctx context.Context, c net.Conn) context.Context {
+		c = whole(c)
+		ctx = context.WithValue(context.WithValue(ctx, lotKey{}, lot), connKey{}, c)
+		if of.who == nil {
+			return ctx
+		}
+		return of.who(ctx, c)
+	}
 	hs := &http.Server{
-		Handler:           g.wrap(h),
+		Handler:           h,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       bodyTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		BaseContext:       func(net.Listener) context.Context { return base },
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			c = whole(c)
-			ctx = context.WithValue(context.WithValue(ctx, lotKey{}, lot), connKey{}, c)
-			if who == nil {
-				return ctx
-			}
-			return who(ctx, c)
-		},
-		ConnState: slots.connState,
-		ErrorLog:  logs.Std(s.log, zerolog.DebugLevel),
+		ConnContext:       connContext,
+		ConnState:         slots.connState,
+		ErrorLog:          logs.Std(s.log, zerolog.DebugLevel),
+	}
+	door := net.Listener(slots)
+	if of.lane {
+		lot.lane = newFastLane(h, lot, func(c net.Conn) context.Context { return connContext(base, c) })
+		door = lot.lane
 	}
 	served := make(chan error, 1)
-	go func() { served <- hs.Serve(slots) }()
+	go func() { served <- hs.Serve(door) }()
 	var helpers sync.WaitGroup
 	helpers.Go(func() { _ = hs.Serve(lot.returned) }) // ends when it is closed, without saying more
 	stopLot := make(chan struct{})
@@ -104,6 +118,9 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, h http.Handler, who
 	defer stop()
 	close(stopLot)
 	lot.shut(end)
+	if lot.lane != nil {
+		lot.lane.shut(end)
+	}
 	if hs.Shutdown(end) != nil {
 		cancel()
 		_ = hs.Close() // its error is the listener's, which Shutdown has closed

@@ -27,6 +27,7 @@ type lot struct {
 	came     chan struct{}   // somebody has begun to wait
 	returned *returned       // leads back to net/http
 	slots    *slots
+	lane     *fastLane        // where connections go on; nil: with net/http
 	parked   prometheus.Gauge // spots in the groups
 	wg       sync.WaitGroup   // detached requests
 

@@ -1,0 +1,285 @@
+package admin
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A fastLane answers plain reads of the API for about half of what net/http takes for them:
+// GET /v1/... over HTTP/1.1 in the clear, whose head is plain and comes in one piece. Most
+// requests are of that kind. Whatever else comes over a connection, be it right or
+// wrong, brings the connection to net/http for good, with the bytes that were read.
+//
+//	slots -> lane -> handler -> answer --+--> anything else -> net/http
+//	           ^---------- next ---------'
+//	           ^--- idle <- answer <- wait on the lot <- detach
+type fastLane struct {
+	handler http.Handler
+	lot     *lot
+	slots   *slots
+	who     func(net.Conn) context.Context
+	wg      sync.WaitGroup
+
+	closed atomic.Bool
+	mu     sync.Mutex
+	conns  map[*rider]struct{}
+}
+
+const (
+	laneBuffer = 4 << 10 // bytes of a head, and of what follows it; longer ones are net/http's
+	laneFields = 32
+	// coarse is how much earlier than said a deadline may pass: to arm one for each
+	// request costs more than to parse it.
+	coarse = time.Second
+)
+
+func newFastLane(h http.Handler, l *lot, who func(net.Conn) context.Context) *fastLane {
+	return &fastLane{handler: h, lot: l, slots: l.slots, who: who, conns: map[*rider]struct{}{}}
+}
+
+// Accept implements net.Listener: what the lane does not take is net/http's.
+func (l *fastLane) Accept() (net.Conn, error) {
+	for {
+		c, err := l.slots.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if _, secure := c.(*tls.Conn); secure || !l.take(c, nil, headerTimeout) {
+			return c, nil
+		}
+	}
+}
+
+// Close implements net.Listener.
+func (l *fastLane) Close() error { return l.slots.Close() }
+
+// Addr implements net.Listener.
+func (l *fastLane) Addr() net.Addr { return l.slots.Addr() }
+
+// take begins to serve a connection, of which head has been read and whose next request
+// must have begun within patience; false when the server stops.
+func (l *fastLane) take(c net.Conn, head []byte, patience time.Duration) bool {
+	r := &rider{lane: l, conn: c, ctx: l.who(c), remote: c.RemoteAddr().String()}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed.Load() || len(head) > laneBuffer {
+		return false
+	}
+	l.conns[r] = struct{}{}
+	l.wg.Go(func() { r.ride(head, patience) })
+	return true
+}
+
+// shut ends what is idle and waits for the rest, which loses its connections when ctx
+// ends.
+func (l *fastLane) shut(ctx context.Context) {
+	l.mu.Lock()
+	l.closed.Store(true) // before busy is looked at: see read
+	for r := range l.conns {
+		if !r.busy.Load() {
+			_ = r.conn.SetReadDeadline(past()) // a closed one has ended
+		}
+	}
+	l.mu.Unlock()
+	stop := context.AfterFunc(ctx, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for r := range l.conns {
+			_ = r.conn.Close() // whoever uses it meets the error
+		}
+	})
+	l.wg.Wait()
+	stop()
+}
+
+// rider is a connection on the lane. It belongs to one goroutine but for busy.
+type rider struct {
+	lane   *fastLane
+	conn   net.Conn
+	ctx    context.Context
+	remote string
+	busy   atomic.Bool // a request has come and is not answered yet
+
+	idleUntil, writeUntil time.Time // deadlines that are armed
+}
+
+var laneBuffers = sync.Pool{New: func() any { return new([laneBuffer]byte) }}
+
+func (r *rider) ride(head []byte, patience time.Duration) {
+	buf := laneBuffers.Get().(*[laneBuffer]byte)
+	have := copy(buf[:], head)
+	left := false
+	for first := true; ; first = false {
+		if have == 0 {
+			n, ok := r.read(buf[:], patience, first)
+			if !ok {
+				break
+			}
+			have, patience = n, idleTimeout
+		}
+		req, used := plainRequest(buf[:have])
+		if req == nil {
+			left = r.handOver(buf[:have])
+			break
+		}
+		req.RemoteAddr = r.remote
+		w := &plainWriter{conn: r.conn, rider: r, next: buf[used:have], header: make(http.Header, 8)}
+		if ended := r.answer(w, req.WithContext(r.ctx)); w.hijacked || ended {
+			left = w.hijacked
+			break
+		}
+		have = copy(buf[:], buf[used:have])
+	}
+	r.leave(left)
+	laneBuffers.Put(buf)
+}
+
+// read waits for the next request; false when there is none.
+func (r *rider) read(buf []byte, patience time.Duration, first bool) (n int, ok bool) {
+	if now := time.Now(); first || r.idleUntil.Sub(now) < patience-coarse {
+		r.idleUntil = now.Add(patience)
+		_ = r.conn.SetReadDeadline(r.idleUntil) // fails on a closed connection, as the read will
+	}
+	r.busy.Store(false)
+	if r.lane.closed.Load() { // after busy: see shut
+		return 0, false
+	}
+	n, err := r.conn.Read(buf)
+	r.busy.Store(true)
+	return n, err == nil
+}
+
+// answer reports whether the connection has to end.
+func (r *rider) answer(w *plainWriter, req *http.Request) (ended bool) {
+	defer func() {
+		if recover() != nil { // Server.run has logged it
+			ended = true
+		}
+	}()
+	r.lane.handler.ServeHTTP(w, req)
+	return w.err != nil || w.last || !w.written
+}
+
+// handOver brings the connection to net/http.
+func (r *rider) handOver(read []byte) bool {
+	_ = r.conn.SetDeadline(time.Time{}) // a closed connection is noticed by the next read
+	return r.lane.lot.returned.give(&begun{Conn: r.conn, head: bytes.Clone(read)})
+}
+
+// leave ends the ride; the connection too, unless somebody else has it.
+func (r *rider) leave(left bool) {
+	l := r.lane
+	l.mu.Lock()
+	delete(l.conns, r)
+	l.mu.Unlock()
+	if !left {
+		_ = r.conn.Close() // nothing depends on it any more
+		l.slots.release(r.conn)
+	}
+}
+
+// plainRequest reads the head at the beginning of b, which takes used bytes. It is nil
+// when the head is not whole, or not plain: then there is nothing to say about it.
+func plainRequest(b []byte) (req *http.Request, used int) {
+	const get, version = "GET /v1/", " HTTP/1.1\r\n"
+	end := bytes.Index(b, []byte("\r\n\r\n"))
+	if end < 0 || !bytes.HasPrefix(b, []byte(get)) {
+		return nil, 0
+	}
+	line := bytes.IndexByte(b, '\n') + 1
+	target, ok := strings.CutSuffix(string(b[len("GET "):line]), version)
+	if !ok || strings.ContainsFunc(target, func(c rune) bool { return c <= ' ' || c >= 0x7f }) {
+		return nil, 0
+	}
+	u, err := url.ParseRequestURI(target)
+	if err != nil {
+		return nil, 0
+	}
+	req = &http.Request{
+		Method: http.MethodGet, URL: u, RequestURI: target, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: make(http.Header, 4), Body: http.NoBody,
+	}
+	if !plainFields(b[line:end+2], req) {
+		return nil, 0
+	}
+	return req, end + 4
+}
+
+// plainFields reads lines that end in CR LF each.
+func plainFields(b []byte, req *http.Request) bool {
+	values := make([]string, 0, 8)
+	for n := 0; len(b) > 0; n++ {
+		end := bytes.IndexByte(b, '\n')
+		line, ok := bytes.CutSuffix(b[:end], []byte{'\r'})
+		name, value, found := bytes.Cut(line, []byte{':'})
+		b = b[end+1:]
+		if !ok || !found || n == laneFields || len(name) == 0 || !every(name, isTokenChar) {
+			return false
+		}
+		if value = bytes.Trim(value, " \t"); !every(value, isTextChar) {
+			return false
+		}
+		key, text := textproto.CanonicalMIMEHeaderKey(string(name)), string(value)
+		switch key {
+		case "Host":
+			if req.Host != "" || !every(value, isHostChar) {
+				return false
+			}
+			req.Host = text
+			continue
+		case "Content-Length", "Transfer-Encoding", "Te", "Trailer", "Upgrade", "Expect", "Connection", "Keep-Alive", "Proxy-Connection", "Pragma", "Http2-Settings":
+			return false
+		}
+		if old := req.Header[key]; old != nil {
+			req.Header[key] = append(old[:len(old):len(old)], text)
+			continue
+		}
+		values = append(values, text)
+		req.Header[key] = values[len(values)-1 : len(values) : len(values)]
+	}
+	return req.Host != ""
+}
+
+func every(b []byte, is func(byte) bool) bool {
+	for _, c := range b {
+		if !is(c) {
+			return false
+		}
+	}
+	return true
+}
+
+func isLetterOrDigit(c byte) bool {
+	return 'a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9'
+}
+
+// isTokenChar is less than RFC 9110, 5.6.2, allows, but all that is in use.
+func isTokenChar(c byte) bool { return isLetterOrDigit(c) || c == '-' || c == '_' }
+
+func isTextChar(c byte) bool { return c == '\t' || ' ' <= c && c < 0x7f }
+
+// isHostChar is what names, addresses and ports are made of.
+func isHostChar(c byte) bool {
+	return isLetterOrDigit(c) || c == '.' || c == '-' || c == ':' || c == '[' || c == ']' || c == '_'
+}
+
+// Hijack is http.ResponseController's, for detach.
+func (w *plainWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if w.rider == nil || w.written {
+		return nil, nil, http.ErrNotSupported
+	}
+	w.hijacked = true
+	read := bufio.NewReaderSize(bytes.NewReader(bytes.Clone(w.next)), max(16, len(w.next)))
+	_, _ = read.Peek(len(w.next)) // so that it counts as buffered
+	return w.conn, bufio.NewReadWriter(read, nil), nil
+}

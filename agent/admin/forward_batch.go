@@ -6,26 +6,33 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/ushercluster/usher/agent/consensus"
 	"github.com/ushercluster/usher/agent/peer"
 	"github.com/ushercluster/usher/fsm"
 )
 
-// Commands for the same leader travel together without being delayed for it:
-// whoever finds fewer than maxFlights under way starts one, and what arrives
-// meanwhile waits and becomes the next.
+// Commands for the same leader travel together: whoever finds no flight under way starts
+// one, and what arrives meanwhile waits and becomes the next. So an entry of the leader's
+// log holds many of them. When no flight has left for a while, the one under way has met
+// something slow, and another leaves for those who wait.
 //
 //	Apply --> waiting -----> flight: POST /v1/internal/apply --> outcomes
 //	Apply --> waiting --/
 
 var _ consensus.Forwarder = (*Forwarder)(nil)
 
-const maxFlights = 2
+const (
+	maxFlights     = 4
+	flightPatience = 10 * time.Millisecond
+)
 
 type lane struct {
-	waiting []*cargo
-	flights int
+	waiting  []*cargo
+	flights  int
+	departed time.Time // the last one
+	watched  bool      // relieve is going to look
 }
 
 // cargo is one command that waits for its flight, and then for its outcome.
@@ -94,11 +101,41 @@ func (f *Forwarder) board(leader peer.ID, w *cargo) error {
 		f.lanes[leader] = l
 	}
 	l.waiting = append(l.waiting, w)
-	if l.flights < maxFlights {
-		l.flights++
-		f.wg.Go(func() { f.fly(leader, l) })
+	if l.flights == 0 {
+		f.start(leader, l)
+	} else if !l.watched && l.flights < maxFlights {
+		f.watch(leader, l)
 	}
 	return nil
+}
+
+// start, with f locked, begins a flight.
+func (f *Forwarder) start(leader peer.ID, l *lane) {
+	l.flights++
+	l.departed = time.Now()
+	f.wg.Go(func() { f.fly(leader, l) })
+}
+
+// watch, with f locked, looks after the flights until none is needed.
+func (f *Forwarder) watch(leader peer.ID, l *lane) {
+	l.watched = true
+	time.AfterFunc(flightPatience-time.Since(l.departed), func() { f.relieve(leader, l) })
+}
+
+// relieve starts another flight when those who wait have seen none leave.
+func (f *Forwarder) relieve(leader peer.ID, l *lane) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	l.watched = false
+	if f.closed || len(l.waiting) == 0 || l.flights == maxFlights {
+		return
+	}
+	if time.Since(l.departed) >= flightPatience {
+		f.start(leader, l)
+	}
+	if l.flights < maxFlights {
+		f.watch(leader, l)
+	}
 }
 
 // leave takes a command back that has not been sent.
@@ -117,10 +154,10 @@ func (f *Forwarder) leave(leader peer.ID, w *cargo) bool {
 	return true
 }
 
-// fly sends what waits until nothing does.
+// fly sends what waits until nothing does, or others do it.
 func (f *Forwarder) fly(leader peer.ID, l *lane) {
-	for {
-		batch := f.load(leader, l)
+	for first := true; ; first = false {
+		batch := f.load(leader, l, first)
 		if len(batch) == 0 {
 			return
 		}
@@ -131,10 +168,14 @@ func (f *Forwarder) fly(leader peer.ID, l *lane) {
 }
 
 // load takes the next batch; when there is none, the flight is over.
-func (f *Forwarder) load(leader peer.ID, l *lane) []*cargo {
+func (f *Forwarder) load(leader peer.ID, l *lane, first bool) []*cargo {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n, bytes := 0, 0
+	if !first && l.flights > 1 && time.Since(l.departed) < flightPatience {
+		l.flights-- // it was slow; the others are not
+		return nil
+	}
 	for n < len(l.waiting) && n < fsm.MaxEntryItems {
 		bytes += len(l.waiting[n].item.Command)
 		if n > 0 && bytes > fsm.MaxEntryBytes {
@@ -142,6 +183,7 @@ func (f *Forwarder) load(leader peer.ID, l *lane) []*cargo {
 		}
 		n++
 	}
+	l.departed = time.Now()
 	batch := slices.Clone(l.waiting[:n])
 	l.waiting = slices.Delete(l.waiting, 0, n)
 	if n == 0 {

@@ -46,12 +46,12 @@ func TestCommandsTravelTogether(t *testing.T) {
 				}
 				revisions[i] = res.Revision
 			})
-			synctest.Wait() // the first two leave alone, the rest waits
+			synctest.Wait() // the first leaves alone, the rest waits
 		}
 		r.node[n2].f.mu.Lock()
 		waiting, flights := len(r.node[n2].f.lanes[n1].waiting), r.node[n2].f.lanes[n1].flights
 		r.node[n2].f.mu.Unlock()
-		if waiting != callers-maxFlights || flights != maxFlights {
+		if waiting != callers-1 || flights != 1 {
 			t.Errorf("%d wait, %d flights", waiting, flights)
 		}
 		close(hold)
@@ -70,8 +70,66 @@ func TestCommandsTravelTogether(t *testing.T) {
 		if n := len(r.node[n2].f.lanes); n != 0 {
 			t.Errorf("%d lanes are left", n)
 		}
-		if got := r.requests(n1, "POST /v1/internal/apply"); got != maxFlights+1 {
+		if got := r.requests(n1, "POST /v1/internal/apply"); got != 2 {
 			t.Errorf("%v requests", got)
+		}
+	})
+}
+
+// TestSlowFlights holds that commands do not wait long behind one that is slow, that no
+// more than maxFlights are under way, and that one remains when they are quick again.
+func TestSlowFlights(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		defer r.close()
+		hold := make(chan struct{})
+		r.node[n1].b.onApply = func(p fsm.Proposal) error {
+			if p.Command.(*fsm.RenameCluster).Name < "c6" {
+				<-hold
+			}
+			return nil
+		}
+		flights := func() int {
+			r.node[n2].f.mu.Lock()
+			defer r.node[n2].f.mu.Unlock()
+			if l := r.node[n2].f.lanes[n1]; l != nil {
+				return l.flights
+			}
+			return 0
+		}
+		var wg sync.WaitGroup
+		apply := func(id byte) {
+			wg.Go(func() {
+				if _, err := r.node[n2].f.Apply(context.Background(), n1, localRun(id)); err != nil {
+					t.Errorf("command %d: %v", id, err)
+				}
+			})
+			synctest.Wait()
+		}
+		apply(0) // slow
+		began := time.Now()
+		apply(60) // quick
+		if n := flights(); n != 1 {
+			t.Errorf("%d flights at once", n)
+		}
+		time.Sleep(flightPatience)
+		synctest.Wait()
+		if n := flights(); n != 1 || r.requests(n1, "POST /v1/internal/apply") != 1 { // the second has come back
+			t.Errorf("%d flights after %v", n, time.Since(began))
+		}
+		for id := byte(1); id <= maxFlights+1; id++ { // all slow
+			apply(id)
+			time.Sleep(2 * flightPatience)
+			synctest.Wait()
+			if n, want := flights(), min(int(id)+1, maxFlights); n != want {
+				t.Errorf("%d flights, want %d", n, want)
+			}
+		}
+		close(hold)
+		wg.Wait()
+		synctest.Wait()
+		if n := flights(); n != 0 {
+			t.Errorf("%d flights are left", n)
 		}
 	})
 }
@@ -165,7 +223,7 @@ func TestWaitingCommandIsTakenBack(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range maxFlights {
 			wg.Go(func() { _, _ = r.node[n2].f.Apply(context.Background(), n1, localRun(byte(i))) })
-			synctest.Wait()
+			time.Sleep(2 * flightPatience) // each in a flight of its own
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()

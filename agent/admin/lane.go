@@ -16,8 +16,8 @@ import (
 )
 
 // A fastLane answers plain reads of the API for about half of what net/http takes for them:
-// GET /v1/... over HTTP/1.1 in the clear, whose head is plain and comes in one piece. Most
-// requests are of that kind. Whatever else comes over a connection, be it right or
+// GET /v1/... over HTTP/1.1 in the clear, whose head is plain and comes in one piece, or in two.
+// Most requests are of that kind. Whatever else comes over a connection, be it right or
 // wrong, brings the connection to net/http for good, with the bytes that were read.
 //
 //	slots -> lane -> handler -> answer --+--> anything else -> net/http
@@ -28,6 +28,7 @@ type fastLane struct {
 	lot     *lot
 	slots   *slots
 	who     func(net.Conn) context.Context
+	buffers sync.Pool // of *[laneBuffer]byte
 	wg      sync.WaitGroup
 
 	closed atomic.Bool
@@ -44,7 +45,10 @@ const (
 )
 
 func newFastLane(h http.Handler, l *lot, who func(net.Conn) context.Context) *fastLane {
-	return &fastLane{handler: h, lot: l, slots: l.slots, who: who, conns: map[*rider]struct{}{}}
+	return &fastLane{
+		handler: h, lot: l, slots: l.slots, who: who, conns: map[*rider]struct{}{},
+		buffers: sync.Pool{New: func() any { return new([laneBuffer]byte) }},
+	}
 }
 
 // Accept implements net.Listener: what the lane does not take is net/http's.
@@ -113,21 +117,25 @@ type rider struct {
 	idleUntil, writeUntil time.Time // deadlines that are armed
 }
 
-var laneBuffers = sync.Pool{New: func() any { return new([laneBuffer]byte) }}
-
 func (r *rider) ride(head []byte, patience time.Duration) {
-	buf := laneBuffers.Get().(*[laneBuffer]byte)
+	buf := r.lane.buffers.Get().(*[laneBuffer]byte)
 	have := copy(buf[:], head)
 	left := false
-	for first := true; ; first = false {
+	for ; ; patience = idleTimeout {
 		if have == 0 {
-			n, ok := r.read(buf[:], patience, first)
-			if !ok {
+			if have = r.read(buf[:], patience); have == 0 {
 				break
 			}
-			have, patience = n, idleTimeout
 		}
 		req, used := plainRequest(buf[:have])
+		if req == nil && mayBecomePlain(buf[:have]) { // the lot has read a byte of it
+			more := r.read(buf[have:], headerTimeout)
+			if more == 0 {
+				break
+			}
+			have += more
+			req, used = plainRequest(buf[:have])
+		}
 		if req == nil {
 			left = r.handOver(buf[:have])
 			break
@@ -141,22 +149,26 @@ func (r *rider) ride(head []byte, patience time.Duration) {
 		have = copy(buf[:], buf[used:have])
 	}
 	r.leave(left)
-	laneBuffers.Put(buf)
+	r.lane.buffers.Put(buf)
 }
 
-// read waits for the next request; false when there is none.
-func (r *rider) read(buf []byte, patience time.Duration, first bool) (n int, ok bool) {
-	if now := time.Now(); first || r.idleUntil.Sub(now) < patience-coarse {
-		r.idleUntil = now.Add(patience)
+// read waits for something to come; 0 when nothing does.
+func (r *rider) read(buf []byte, patience time.Duration) int {
+	left := time.Until(r.idleUntil)
+	if left < patience-coarse || left > patience {
+		r.idleUntil = time.Now().Add(patience)
 		_ = r.conn.SetReadDeadline(r.idleUntil) // fails on a closed connection, as the read will
 	}
 	r.busy.Store(false)
 	if r.lane.closed.Load() { // after busy: see shut
-		return 0, false
+		return 0
 	}
 	n, err := r.conn.Read(buf)
 	r.busy.Store(true)
-	return n, err == nil
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // answer reports whether the connection has to end.
@@ -188,12 +200,21 @@ func (r *rider) leave(left bool) {
 	}
 }
 
+const plainStart = "GET /v1/"
+
+// mayBecomePlain reports whether b is the beginning of a plain request, and there is room
+// for the rest.
+func mayBecomePlain(b []byte) bool {
+	n := min(len(b), len(plainStart))
+	return len(b) < laneBuffer && string(b[:n]) == plainStart[:n] && !bytes.Contains(b, []byte("\r\n\r\n"))
+}
+
 // plainRequest reads the head at the beginning of b, which takes used bytes. It is nil
 // when the head is not whole, or not plain: then there is nothing to say about it.
 func plainRequest(b []byte) (req *http.Request, used int) {
-	const get, version = "GET /v1/", " HTTP/1.1\r\n"
+	const version = " HTTP/1.1\r\n"
 	end := bytes.Index(b, []byte("\r\n\r\n"))
-	if end < 0 || !bytes.HasPrefix(b, []byte(get)) {
+	if end < 0 || !bytes.HasPrefix(b, []byte(plainStart)) {
 		return nil, 0
 	}
 	line := bytes.IndexByte(b, '\n') + 1

@@ -239,14 +239,44 @@ func TestFastLaneAnswersInOrder(t *testing.T) {
 	})
 }
 
+// TestFastLaneWaitsForTheRest has heads that come in two pieces and in three, and one that
+// does not end.
+func TestFastLaneWaitsForTheRest(t *testing.T) {
+	onLane(t, func(r *laneRig) {
+		c, text := r.dial(), laneGet("?5")
+		for n := 1; n < len(text); n++ {
+			c.say(text[:n])
+			time.Sleep(headerTimeout - 2*coarse)
+			c.say(text[n:])
+			if got := c.hear(); got != "5\r\n" {
+				t.Fatalf("%q", got)
+			}
+		}
+		c.say(text[:9])
+		if took := c.over(); took != headerTimeout {
+			t.Errorf("half a head for %v", took)
+		}
+		c = r.dial()
+		c.say(text[:3])
+		c.say(text[3:9])
+		got, err := r.lane.lot.returned.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.Close()
+		r.lane.slots.connState(got, http.StateClosed)
+		c.Close()
+	})
+}
+
 // TestFastLaneHandsOver holds that what is not plain goes to net/http whole.
 func TestFastLaneHandsOver(t *testing.T) {
 	onLane(t, func(r *laneRig) {
 		for name, text := range map[string]string{
-			"a write":        "PUT /v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}",
-			"half a request": laneGet("?2")[:20],
-			"a long head":    "GET /v1/ HTTP/1.1\r\nHost: a\r\nA: " + strings.Repeat("b", laneBuffer),
-			"rubbish":        "\x16\x03\x01",
+			"a write":     "PUT /v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}",
+			"a beginning": "GET /v2",
+			"a long head": "GET /v1/ HTTP/1.1\r\nHost: a\r\nA: " + strings.Repeat("b", laneBuffer),
+			"rubbish":     "\x16\x03\x01",
 		} {
 			c := r.dial()
 			c.say(laneGet("?1"))

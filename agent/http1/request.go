@@ -35,8 +35,8 @@ func (r *Request) Reset() {
 //     same bytes (it may be elsewhere in memory) and has more of them. What was read is
 //     not read again.
 //   - an *Error. It is the same however the bytes were cut, and comes as soon as the
-//     bytes that cause it have come; what concerns several fields together, or one
-//     field's meaning, comes when the head is complete.
+//     bytes that cause it have come; what the form of the target is comes with its line,
+//     and what fields mean when the head is complete.
 //
 // The members are set, and Fields can be used, only when the head is complete. After
 // that or after an error the next call must be Reset.

@@ -28,10 +28,10 @@ func (r *Request) requestLine(b []byte, longest int) (more bool, err error) {
 		case inTarget:
 			more, err = r.target(b, longest)
 		case inVersion:
-			if more, err = r.version(b, "request line"); more || err != nil {
+			if more, err = r.endLine(b); more || err != nil {
 				return more, err
 			}
-			return r.endVersion(b)
+			return false, r.splitTarget(b, int(r.start.path.start), int(r.start.path.end))
 		default:
 			return false, nil
 		}
@@ -97,11 +97,12 @@ func (r *Request) target(b []byte, longest int) (more bool, err error) {
 	case b[i] != ' ':
 		return false, bad(i, "character that is not allowed in a target")
 	}
+	r.start.path.end = uint16(i)
 	r.at, r.phase = i+1, inVersion
-	return false, r.splitTarget(b, start, i)
+	return false, nil
 }
 
-// splitTarget takes a whole target apart.
+// splitTarget takes a whole target apart, when the version is known to be one of ours.
 func (r *Request) splitTarget(b []byte, start, end int) error {
 	path := start
 	if b[start] != '/' {

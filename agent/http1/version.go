@@ -5,7 +5,7 @@ const (
 	versionLen  = len(versionForm)
 )
 
-// version reads "HTTP/1.0" or "HTTP/1.1" at s.at; s.at stays until there is all of it.
+// checkVersion reads "HTTP/1.0" or "HTTP/1.1" at s.at; s.at stays until there is all of it.
 // A fault is found at the first byte that shows it, wherever the bytes are cut.
 func (s *section) checkVersion(b []byte, where string) (minor uint8, more bool, err error) {
 	v := b[s.at:min(len(b), s.at+versionLen)]
@@ -26,13 +26,11 @@ func (s *section) checkVersion(b []byte, where string) (minor uint8, more bool, 
 	return 0, false, fault(505, s.at, "version is neither HTTP/1.0 nor HTTP/1.1")
 }
 
-func (r *Request) version(b []byte, where string) (more bool, err error) {
-	r.Minor, more, err = r.checkVersion(b, where)
-	return more, err
-}
-
-// endVersion reads the line end behind the version.
-func (r *Request) endVersion(b []byte) (more bool, err error) {
+// endLine reads the version and the line end behind it.
+func (r *Request) endLine(b []byte) (more bool, err error) {
+	if r.Minor, more, err = r.checkVersion(b, "request line"); more || err != nil {
+		return more, err
+	}
 	i := r.at + versionLen
 	switch {
 	case i == len(b):

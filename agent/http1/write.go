@@ -1,9 +1,6 @@
 package http1
 
-import (
-	"net/http"
-	"strconv"
-)
+import "strconv"
 
 // Text is what names and values are given as.
 type Text interface{ ~string | ~[]byte }
@@ -28,9 +25,9 @@ func (r *Request) AppendTarget(dst []byte) []byte {
 	return dst
 }
 
-// AppendStatusLine appends the status line of HTTP/1.1. With an empty reason it takes the
-// usual one, if there is one. status is from 100 to 999; it returns ErrValue and dst for
-// any other, and for a reason that may not be written.
+// AppendStatusLine appends the status line of HTTP/1.1. The reason may be empty. status
+// is from 100 to 999; it returns ErrValue, and dst as it was, for any other, and for a
+// reason that may not be written.
 func AppendStatusLine[R Text](dst []byte, status int, reason R) ([]byte, error) {
 	if status < 100 || status > 999 || !isText(reason) {
 		return dst, ErrValue
@@ -38,11 +35,7 @@ func AppendStatusLine[R Text](dst []byte, status int, reason R) ([]byte, error) 
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = strconv.AppendInt(dst, int64(status), 10)
 	dst = append(dst, ' ')
-	if len(reason) == 0 {
-		dst = append(dst, http.StatusText(status)...)
-	} else {
-		dst = append(dst, reason...)
-	}
+	dst = append(dst, reason...)
 	return append(dst, '\r', '\n'), nil
 }
 

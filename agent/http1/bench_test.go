@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -19,6 +20,42 @@ const browserHead = "GET /app/sheet/7d0f?lang=en&select=Region%20A HTTP/1.1\r\n"
 	"Upgrade-Insecure-Requests: 1\r\n" +
 	"Sec-Fetch-Dest: document\r\n" +
 	"\r\n"
+
+// BenchmarkReader is a request and a body of 1 KiB through a Reader, without a kernel.
+func BenchmarkReader(b *testing.B) {
+	in := browserHead + post + "Content-Length: 1024\r\n\r\n" + strings.Repeat("x", 1024)
+	r := NewReader(&script{in: in, step: len(in), loop: true}, NewBuffers(Limits{}))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := r.ReadRequest(); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := readPieces(r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkChunked decodes 64 KiB in chunks of 4 KiB.
+func BenchmarkChunked(b *testing.B) {
+	var in []byte
+	for range 16 {
+		in = AppendChunk(in, make([]byte, 4096))
+	}
+	in = AppendEnd(AppendLastChunk(in))
+	var body Body
+	b.ReportAllocs()
+	for b.Loop() {
+		body.Start(Framing{Kind: Chunked}, Limits{})
+		for at := 0; !body.Done(); {
+			skip, data, err := body.Next(in[at:])
+			if err != nil {
+				b.Fatal(err)
+			}
+			at += skip + data
+		}
+	}
+}
 
 func BenchmarkRequest(b *testing.B) {
 	head := []byte(browserHead)

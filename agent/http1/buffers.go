@@ -2,8 +2,10 @@ package http1
 
 import "sync"
 
-// smallBuffer holds the heads of nearly all requests, and pieces of bodies.
-const smallBuffer = 8 << 10
+const (
+	smallBuffer = 8 << 10 // for the heads of nearly all requests, and pieces of bodies
+	minPiece    = 2 << 10 // room behind a head for pieces of its body
+)
 
 // Buffers lends memory to Readers, so that idle connections hold none. Make one with
 // NewBuffers and share it; it is safe for concurrent use.
@@ -27,6 +29,10 @@ type block struct {
 	response Response
 	body     Body
 }
+
+// room is what there must be behind a head that has a body: a trailer section stands in
+// one piece.
+func (p *Buffers) room() int { return max(p.limits.Trailer, minPiece) }
 
 func (p *Buffers) get() *block {
 	if b, ok := p.blocks.Get().(*block); ok {

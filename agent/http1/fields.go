@@ -51,7 +51,8 @@ func (f *Fields) Get(name string) ([]byte, bool) {
 // Hop reports whether the i-th field speaks of this connection only and is not to be
 // passed on (RFC 9110 7.6.1): Connection and the fields that it names, Keep-Alive,
 // Proxy-Connection, TE, Transfer-Encoding and Upgrade. A sender can name anything in
-// Connection, also what it is not his to remove: write your own fields yourself.
+// Connection, also what it is not his to remove: write Host, the framing and your own
+// fields yourself.
 // Trailer and what concerns authentication by proxies are for the caller to judge.
 func (f *Fields) Hop(i int) bool {
 	name := f.Name(i)

@@ -45,7 +45,7 @@ func NewReader(conn net.Conn, pool *Buffers) *Reader {
 // the connection has ended, the connection's error, or ErrUnread.
 func (r *Reader) Wait() error {
 	switch {
-	case r.inHead, r.start < r.end && !r.unread():
+	case r.start < r.end && !r.unread():
 		return nil
 	case r.unread():
 		return ErrUnread
@@ -132,11 +132,11 @@ func (r *Reader) endHead(n int, f Framing) (moved bool) {
 	r.inHead, r.head, r.start = false, r.base+n, r.base+n
 	r.b.body.begin(f, r.pool.limits)
 	r.reading = !r.b.body.Done()
-	if !r.reading || len(r.b.buf)-r.head >= r.pool.limits.Trailer {
+	if !r.reading || len(r.b.buf)-r.head >= r.pool.room() {
 		return false
 	}
 	r.makeRoom()
-	if len(r.b.buf)-r.head < r.pool.limits.Trailer {
+	if len(r.b.buf)-r.head < r.pool.room() {
 		r.pool.grow(r.b, 0, r.end)
 	}
 	return true

@@ -100,6 +100,9 @@ func TestHeadHoldsWhileTheBodyIsRead(t *testing.T) {
 				t.Fatal(size, err)
 			}
 			before := look(q, 1)
+			if v, _ := q.Get("x"); string(q.Method) != "POST" || string(q.Path) != "/" || string(q.Host) != "a" || strings.Trim(string(v), "x") != "" {
+				t.Fatalf("head of %d: %s %s %s", size, q.Method, q.Path, q.Host)
+			}
 			body, err := readAll(r)
 			if err != nil || body != data {
 				t.Fatalf("head of %d: %d bytes, %v", size, len(body), err)
@@ -114,6 +117,19 @@ func TestHeadHoldsWhileTheBodyIsRead(t *testing.T) {
 				t.Fatal(size, err)
 			}
 		}
+	}
+}
+
+// A large head must not leave its buffer with those who read small ones.
+func TestLargeBufferIsGivenBack(t *testing.T) {
+	pool := NewBuffers(Limits{})
+	r := NewReader(&script{in: get + "X: " + strings.Repeat("x", 20<<10) + "\r\n\r\n", step: 1000}, pool)
+	if _, err := r.ReadRequest(); err != nil || r.b.large == nil {
+		t.Fatal(err)
+	}
+	b := r.b
+	if r.Release(); b.large != nil || len(b.buf) != smallBuffer {
+		t.Errorf("a block of %d bytes went back", len(b.buf))
 	}
 }
 
@@ -159,6 +175,22 @@ func TestReadResponses(t *testing.T) {
 	}
 	if _, err := r.ReadResponse([]byte("GET")); err != io.EOF {
 		t.Error(err)
+	}
+}
+
+func TestResponseHeadHoldsWhileTheBodyIsRead(t *testing.T) {
+	value, data := strings.Repeat("x", 5000), strings.Repeat("0123456789", 5000)
+	r := NewReader(&script{in: "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 Fine\r\nX: " + value + "\r\nContent-Length: 50000\r\n\r\n" + data, step: 1 << 20}, NewBuffers(Limits{}))
+	if _, err := r.ReadResponse([]byte("GET")); err != nil {
+		t.Fatal(err)
+	}
+	p, err := r.ReadResponse([]byte("GET"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := readAll(r)
+	if v, _ := p.Get("x"); err != nil || body != data || string(v) != value || string(p.Reason) != "Fine" {
+		t.Errorf("%v, body %v, value %v, reason %q", err, body == data, string(v) == value, p.Reason)
 	}
 }
 

@@ -12,7 +12,7 @@ type Request struct {
 	Scheme []byte // of a target in absolute-form, http or https in any case; nil in origin-form
 	Minor  uint8  // of the version: 0 or 1
 
-	ContentLength int64 // -1 when there is no Content-Length
+	ContentLength int64 // -1 when there is no Content-Length; write it with AppendLength, the field may have zeros before it
 	Chunked       bool  // the body is; then ContentLength is -1
 	KeepAlive     bool  // the client allows another request on the connection
 	Continue      bool  // the client waits for a 100 before it sends its body

@@ -331,7 +331,7 @@ func TestSnapshotOverALogThatWasNotDropped(t *testing.T) {
 		}
 		r.c.stop(r.m.id)
 		r.c.start(r.m.id)
-		r.send.CloseStreams() // to the one that was stopped
+		r.send.CloseStreams()   // to the one that was stopped
 		time.Sleep(time.Second) // snapshots are named by the millisecond
 		r.holds(51, 54, 5, 5, 5, 5)
 		if r.entries(6, mark{52, 4}, run(6, 53, 1)...) {
@@ -445,4 +445,26 @@ func TestRequestCommitsWhatItSpeaksOf(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestLeadsAfterASnapshotInPlaceOfEntries elects a node whose log a snapshot has cut
+// short: its first entry must follow the snapshot. Behind a hole Raft panics.
+func TestLeadsAfterASnapshotInPlaceOfEntries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReceiver(t)
+		defer r.close()
+		r.conf = raft.Configuration{Servers: []raft.Server{{ID: raft.ServerID(r.m.id), Address: raft.ServerAddress(r.m.id)}}}
+		r.follow(mark{50, 3}, 5)
+		if !r.install(6, mark{52, 4}) {
+			t.Fatal("refused")
+		}
+		r.c.stand(r.m)
+		r.c.within(time.Second, "it leads", func() bool { return r.m.store.Status().IsLeader })
+		if _, err := r.m.store.ReadHere(t.Context()); err != nil { // the barrier of its term is committed
+			t.Fatal(err)
+		}
+		if f, _ := r.m.store.guard.FirstIndex(); f != 53 {
+			t.Errorf("its first entry is %d", f)
+		}
+	})
 }

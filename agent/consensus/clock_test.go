@@ -69,6 +69,37 @@ func TestAheadAfter(t *testing.T) {
 	}
 }
 
+// TestOffsetIsKept looks at the voters' clocks once a beat, however many entries there are.
+func TestOffsetIsKept(t *testing.T) {
+	s := time.Second
+	looks, found := 0, 3*s
+	var l lastOffset
+	look := func() (time.Duration, bool) { looks++; return found, found != 0 }
+	began := time.Now()
+	wall := began.Round(0)
+	for _, c := range []struct {
+		name  string
+		now   time.Time
+		found time.Duration
+		want  time.Duration
+		looks int
+	}{
+		{"the first", began, 3 * s, 3 * s, 1},
+		{"at once", began, 9 * s, 3 * s, 1},
+		{"within the beat", began.Add(s - 1), 9 * s, 3 * s, 1},
+		{"the next beat", began.Add(s), 9 * s, 9 * s, 2},
+		{"within that", began.Add(s + s/2), 0, 9 * s, 2},
+		{"nothing is known", began.Add(2 * s), 0, 0, 3},
+		{"our clock was set back", wall.Add(-3600 * s), 5 * s, 5 * s, 4},
+		{"our clock was set forward", wall.Add(40 * s), 6 * s, 6 * s, 5},
+	} {
+		found = c.found
+		if got, ok := l.get(c.now, look); got != c.want || ok != (c.want != 0) || looks != c.looks {
+			t.Errorf("%s: %v, %v after %d looks; want %v after %d", c.name, got, ok, looks, c.want, c.looks)
+		}
+	}
+}
+
 // stampedBy writes a row at a member and gives the time that it was stamped with.
 func stampedBy(t *testing.T, m *member, name string) time.Time {
 	t.Helper()

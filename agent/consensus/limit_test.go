@@ -195,6 +195,34 @@ func TestRestoreIsNotLimited(t *testing.T) {
 	}
 }
 
+// secret is a command with 48 KiB.
+func secret(i int) fsm.Proposal {
+	return fsm.Proposal{Command: &fsm.PutSecret{Name: fmt.Sprint(i), KeyID: 1, Sealed: bytes.Repeat([]byte{byte(i)}, 48<<10)}}
+}
+
+// TestInstallIsLimitedOnce sends a node a snapshot that it receives slowly, and then
+// restores at once.
+func TestInstallIsLimitedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		commands := []fsm.Proposal{set("raft.snapshot_rate", "64KiB")}
+		for i := range 5 {
+			commands = append(commands, secret(i))
+		}
+		r := newReceiver(t, commands...)
+		defer r.close()
+		if !r.install(3, mark{50, 3}) { // and with it the setting
+			t.Fatal("refused")
+		}
+		began := time.Now()
+		if !r.install(3, mark{60, 3}) {
+			t.Fatal("refused")
+		}
+		if took := time.Since(began); !about(took, 3750*time.Millisecond) {
+			t.Errorf("240 KiB at 64 KiB/s received and restored in %v", took)
+		}
+	})
+}
+
 // TestTheStoreKeepsTheRate lets a node make a snapshot slowly, stops it in the middle of
 // another, and starts it from the first.
 func TestTheStoreKeepsTheRate(t *testing.T) {
@@ -203,8 +231,7 @@ func TestTheStoreKeepsTheRate(t *testing.T) {
 		defer c.stopAll()
 		l := c.nodes[c.ids[0]]
 		put := func(i int) {
-			secret := &fsm.PutSecret{Name: fmt.Sprint(i), KeyID: 1, Sealed: bytes.Repeat([]byte{byte(i)}, 48<<10)}
-			if _, err := l.store.Apply(t.Context(), fsm.Proposal{Command: secret}); err != nil {
+			if _, err := l.store.Apply(t.Context(), secret(i)); err != nil {
 				t.Fatal(err)
 			}
 		}

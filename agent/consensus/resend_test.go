@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ushercluster/usher/agent/peer"
+	"github.com/ushercluster/usher/fsm"
 )
 
 // receiver is a follower whose leader is the test.
@@ -26,10 +27,15 @@ type receiver struct {
 }
 
 // newReceiver starts a server that has nothing yet. The member whose leader's word the
-// test takes does not run.
-func newReceiver(t *testing.T) *receiver {
+// test takes does not run. The snapshot has what some commands have made.
+func newReceiver(t *testing.T, commands ...fsm.Proposal) *receiver {
 	c := newTrio(t)
 	l := c.leader("")
+	for _, p := range commands {
+		if _, err := l.store.Apply(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
 	r := &receiver{t: t, c: c, m: c.others(l)[0], from: l.id}
 	if err := l.store.Snapshot(); err != nil {
 		t.Fatal(err)
@@ -57,7 +63,7 @@ func newReceiver(t *testing.T) *receiver {
 	}
 	r.send = raft.NewNetworkTransport(&stream{Listener: ln, dial: func(ctx context.Context, to peer.ID) (net.Conn, error) {
 		return host.DialContext(ctx, "tcp", c.hosts[to].IP()+":14747")
-	}}, 1, time.Second, io.Discard)
+	}}, 1, rpcTimeout, io.Discard)
 	return r
 }
 

@@ -87,6 +87,7 @@ type Store struct {
 	// committed is the last entry of commands that was applied here as the leader.
 	committed atomic.Pointer[mark]
 	nudges    nudges
+	clock     lastOffset
 	reads     rounds // asks the leader
 	confirms  rounds // asks the voters
 	pulse     *pulse.Hub

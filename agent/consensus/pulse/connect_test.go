@@ -1,6 +1,7 @@
 package pulse
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -291,6 +292,22 @@ func TestAnswersWaitForRoom(t *testing.T) {
 			l.Error(err)
 		}
 		a.alive("b")
+		w.Close()
+	})
+}
+
+// TestAskerThatDoesNotRead asks much, and never reads an answer.
+func TestAskerThatDoesNotRead(t *testing.T) {
+	run(t, 2, func(l *lab) {
+		a, b := l.servers[0], l.servers[1]
+		a.start()
+		w := b.accept()
+		asks := bytes.Repeat((&frame{kind: kindAsk, nonce: 1}).append(nil), 100*outboxLength)
+		go func() { _, _ = w.Write(asks) }()
+		time.Sleep(writingFor - time.Millisecond)
+		a.alive("b")
+		time.Sleep(2 * time.Millisecond)
+		a.alive("")
 		w.Close()
 	})
 }

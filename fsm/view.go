@@ -183,15 +183,6 @@ func (v View) SettingRow(key string) *Setting {
 // SettingRows are all settings that operators set.
 func (v View) SettingRows() []*Setting { return all[*Setting](v.txn, tableSettings) }
 
-// SettingsChanged is closed when any setting changes.
-func (v View) SettingsChanged() <-chan struct{} {
-	it, err := v.txn.Get(tableSettings, indexID+"_prefix", []byte(nil))
-	if err != nil {
-		panic(err)
-	}
-	return it.WatchCh()
-}
-
 // Text is the value in force of a setting, in canonical text. A key that the
 // schema does not know is a defect of the caller and panics.
 func (v View) Text(key string) string {

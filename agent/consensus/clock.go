@@ -3,6 +3,7 @@ package consensus
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/ushercluster/usher/agent/consensus/pulse"
@@ -17,6 +18,7 @@ const (
 	clockCorrected = 2 * time.Second
 	clockUnfit     = 30 * time.Second
 	clockFresh     = 5 * time.Second // a pulse that is older says nothing of its clock
+	clockLook      = time.Second     // pulses bring no news more often
 )
 
 // clockOffset is how far the median of the voters' clocks is ahead of ours: the
@@ -62,10 +64,32 @@ func aheadNow(b pulse.Beat, now time.Time) time.Duration {
 // aheadAfter is what became of an offset while some time passed, by our wall clock another.
 func aheadAfter(ahead, passed, byWall time.Duration) time.Duration { return ahead + passed - byWall }
 
+// lastOffset keeps an offset, for entries that are many a second. It is safe for concurrent
+// use; its zero value is ready.
+type lastOffset struct {
+	mu    sync.Mutex
+	off   time.Duration
+	known bool
+	at    time.Time
+}
+
+// get gives the offset as it is now, by what look said within the last clockLook. If our
+// own clock was set in between, the offset has changed by as much.
+func (l *lastOffset) get(now time.Time, look func() (time.Duration, bool)) (time.Duration, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	passed := now.Sub(l.at)
+	if l.at.IsZero() || passed < 0 || passed >= clockLook {
+		l.off, l.known = look()
+		l.at, passed = now, 0
+	}
+	return aheadAfter(l.off, passed, now.Round(0).Sub(l.at.Round(0))), l.known
+}
+
 // now is the time that an entry is stamped with.
 func (s *Store) now() time.Time {
 	now := s.cfg.Now()
-	if off, ok := s.offset(); ok && off.Abs() > clockCorrected {
+	if off, ok := s.clock.get(now, s.offset); ok && off.Abs() > clockCorrected {
 		return now.Add(off)
 	}
 	return now
@@ -79,8 +103,7 @@ func (s *Store) giveUpForClock(t term) {
 		return
 	}
 	s.log.Error().Dur("offset", off).Msg("this node's clock is far from the others'; the central role is given up: set the clock, best by NTP")
-	s.holds.Add(1)
-	defer func() { s.holds.Add(-1); s.released.ring() }()
+	defer s.hold()()
 	for _, id := range s.byProgress() {
 		if b, _ := s.pulse.Latest(id); (aheadNow(b, s.cfg.Now()) - off).Abs() > clockUnfit {
 			continue // it would give the role back

@@ -16,8 +16,8 @@ type limited struct {
 	bucket *bucket
 }
 
-// newLimited limits store to rate bytes a second, which is asked for each piece, so
-// that a change is felt at once. When done is closed, reads and writes fail.
+// newLimited limits store to rate bytes a second, which is asked for each piece and every
+// rateEvery, so that a change is felt at once. When done is closed, reads and writes fail.
 func newLimited(store raft.SnapshotStore, done <-chan struct{}, rate func() int64) *limited {
 	return &limited{store, &bucket{rate: rate, done: done, at: time.Now()}}
 }
@@ -60,8 +60,10 @@ func unlimit(r io.ReadCloser) {
 	}
 }
 
-// maxPiece bounds what passes at once.
-const maxPiece = 64 << 10
+const (
+	maxPiece  = 64 << 10               // bounds what passes at once
+	rateEvery = 100 * time.Millisecond // how often a piece that waits looks at the rate
+)
 
 type slowSink struct {
 	raft.SnapshotSink
@@ -115,7 +117,7 @@ type bucket struct {
 // take returns when n more bytes may have passed. It fails when the store closes.
 func (b *bucket) take(n int) error {
 	for wait := b.owe(n); wait > 0; wait = b.owe(0) {
-		t := time.NewTimer(wait)
+		t := time.NewTimer(min(wait, rateEvery))
 		select {
 		case <-t.C:
 		case <-b.done:

@@ -97,16 +97,30 @@ func TestSnapshotsKeepTheRate(t *testing.T) {
 	})
 }
 
+// TestSnapshotRateChangesAtOnce changes the rate while a piece of 64 KiB waits.
 func TestSnapshotRateChangesAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newSlowStore(64 << 10)
-		time.AfterFunc(10*time.Second, func() { s.rate.Store(8 * mib) })
-		// Ten seconds for the first 640 KiB, two for the rest; a piece of 64 KiB that began
-		// right before the change takes its second.
-		if took := s.write(t, 16*mib+640<<10); took < 12*time.Second-150*time.Millisecond || took > 13*time.Second+50*time.Millisecond {
-			t.Errorf("took %v, want 12 to 13 s", took)
-		}
-	})
+	for _, c := range []struct {
+		name   string
+		before int64
+		change time.Duration
+		after  int64
+		bytes  int
+		want   time.Duration
+	}{
+		{"faster", 64 << 10, 10*time.Second + 500*time.Millisecond, 8 * mib, 16*mib + 672<<10, 12500 * time.Millisecond},
+		{"slower", 8 * mib, 2*time.Second + 4*time.Millisecond, 64 << 10, 16*mib + 640<<10, 12 * time.Second},
+		{"nearly none to fast", 1 << 10, 10 * time.Second, mib, 10<<10 + mib, 11 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSlowStore(c.before)
+				time.AfterFunc(c.change, func() { s.rate.Store(c.after) })
+				if took := s.write(t, c.bytes); !about(took, c.want) {
+					t.Errorf("took %v, want %v", took, c.want)
+				}
+			})
+		})
+	}
 }
 
 func TestClosingEndsSlowSnapshots(t *testing.T) {
@@ -181,6 +195,34 @@ func TestRestoreIsNotLimited(t *testing.T) {
 	}
 }
 
+// secret is a command with 48 KiB.
+func secret(i int) fsm.Proposal {
+	return fsm.Proposal{Command: &fsm.PutSecret{Name: fmt.Sprint(i), KeyID: 1, Sealed: bytes.Repeat([]byte{byte(i)}, 48<<10)}}
+}
+
+// TestInstallIsLimitedOnce sends a node a snapshot that it receives slowly, and then
+// restores at once.
+func TestInstallIsLimitedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		commands := []fsm.Proposal{set("raft.snapshot_rate", "64KiB")}
+		for i := range 5 {
+			commands = append(commands, secret(i))
+		}
+		r := newReceiver(t, commands...)
+		defer r.close()
+		if !r.install(3, mark{50, 3}) { // and with it the setting
+			t.Fatal("refused")
+		}
+		began := time.Now()
+		if !r.install(3, mark{60, 3}) {
+			t.Fatal("refused")
+		}
+		if took := time.Since(began); !about(took, 3750*time.Millisecond) {
+			t.Errorf("240 KiB at 64 KiB/s received and restored in %v", took)
+		}
+	})
+}
+
 // TestTheStoreKeepsTheRate lets a node make a snapshot slowly, stops it in the middle of
 // another, and starts it from the first.
 func TestTheStoreKeepsTheRate(t *testing.T) {
@@ -189,8 +231,7 @@ func TestTheStoreKeepsTheRate(t *testing.T) {
 		defer c.stopAll()
 		l := c.nodes[c.ids[0]]
 		put := func(i int) {
-			secret := &fsm.PutSecret{Name: fmt.Sprint(i), KeyID: 1, Sealed: bytes.Repeat([]byte{byte(i)}, 48<<10)}
-			if _, err := l.store.Apply(t.Context(), fsm.Proposal{Command: secret}); err != nil {
+			if _, err := l.store.Apply(t.Context(), secret(i)); err != nil {
 				t.Fatal(err)
 			}
 		}

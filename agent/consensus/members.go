@@ -51,8 +51,7 @@ func (s *Store) Handover(ctx context.Context, to peer.ID) error {
 	if err != nil {
 		return err
 	}
-	s.holds.Add(1)
-	defer func() { s.holds.Add(-1); s.released.ring() }()
+	defer s.hold()()
 	ctx, cancel := context.WithTimeout(ctx, handoverTimeout)
 	defer cancel()
 	for s.calls.count() > 0 { // else the log would grow under the chosen one's feet
@@ -61,6 +60,15 @@ func (s *Store) Handover(ctx context.Context, to peer.ID) error {
 		}
 	}
 	return s.handOver(ctx, t, to)
+}
+
+// hold keeps proposals and changes of the voters back until release is called.
+func (s *Store) hold() (release func()) {
+	s.holds.Add(1)
+	return func() {
+		s.holds.Add(-1)
+		s.released.ring()
+	}
 }
 
 // handOver moves a term whose log does not grow.

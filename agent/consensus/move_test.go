@@ -13,11 +13,8 @@ import (
 // TestMovesUnderLoad moves the central role back and forth under 32 writers.
 func TestMovesUnderLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newTrio(t)
+		c, l := settled(t, 3)
 		defer c.stopAll()
-		c.net.SetDelay(time.Millisecond)
-		l := c.leader("")
-		time.Sleep(2 * time.Second)
 		all := []*member{c.nodes[c.ids[0]], c.nodes[c.ids[1]], c.nodes[c.ids[2]]}
 		w := c.write(32, all, 5*time.Millisecond)
 		time.Sleep(500 * time.Millisecond)
@@ -51,11 +48,8 @@ func TestMovesUnderLoad(t *testing.T) {
 // the move is under way.
 func TestMoveWaitsForAVoterThatIsBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newTrio(t)
+		c, l := settled(t, 3)
 		defer c.stopAll()
-		c.net.SetDelay(time.Millisecond)
-		l := c.leader("")
-		time.Sleep(2 * time.Second)
 		to := c.others(l)[0]
 		c.muteRaft(to.id)
 		for i := range 20 {
@@ -84,11 +78,8 @@ func TestMoveWaitsForAVoterThatIsBehind(t *testing.T) {
 // meantime is acknowledged, and so is a change of the voters that came then.
 func TestMoveToAVoterThatIsCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newGroup(t, 4)
+		c, l := settled(t, 4)
 		defer c.stopAll()
-		c.net.SetDelay(time.Millisecond)
-		l := c.leader("")
-		time.Sleep(2 * time.Second)
 		to, third := c.others(l)[0], c.others(l)[1]
 		term := l.store.Status().Term
 		c.net.Isolate(c.hosts[to.id])
@@ -129,11 +120,8 @@ func TestMoveToAVoterThatIsCutOff(t *testing.T) {
 // its first entry is yet to be written then, and a voter that lacks it might not win.
 func TestMoveInATermThatHasJustBegun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newTrio(t)
+		c, l := settled(t, 3)
 		defer c.stopAll()
-		c.net.SetDelay(time.Millisecond)
-		l := c.leader("")
-		time.Sleep(2 * time.Second)
 		next, before := c.others(l)[0], l.store.Status().Term
 		next.slow.Store(int64(20 * time.Millisecond))
 		c.stand(next)
@@ -184,11 +172,8 @@ func TestMoveToOneThatDoesNotStand(t *testing.T) {
 // TestStandForRefuses asks a node to stand in ways in which it must not.
 func TestStandForRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newGroup(t, 4)
+		c, l := settled(t, 4)
 		defer c.stopAll()
-		c.net.SetDelay(time.Millisecond)
-		l := c.leader("")
-		time.Sleep(time.Second)
 		voter, other, none := c.others(l)[0], c.others(l)[1], c.others(l)[2]
 		if err := l.store.Demote(t.Context(), none.id); err != nil {
 			t.Fatal(err)

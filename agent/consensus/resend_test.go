@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ushercluster/usher/agent/peer"
+	"github.com/ushercluster/usher/fsm"
 )
 
 // receiver is a follower whose leader is the test.
@@ -26,10 +27,15 @@ type receiver struct {
 }
 
 // newReceiver starts a server that has nothing yet. The member whose leader's word the
-// test takes does not run.
-func newReceiver(t *testing.T) *receiver {
+// test takes does not run. The snapshot has what some commands have made.
+func newReceiver(t *testing.T, commands ...fsm.Proposal) *receiver {
 	c := newTrio(t)
 	l := c.leader("")
+	for _, p := range commands {
+		if _, err := l.store.Apply(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
 	r := &receiver{t: t, c: c, m: c.others(l)[0], from: l.id}
 	if err := l.store.Snapshot(); err != nil {
 		t.Fatal(err)
@@ -57,8 +63,23 @@ func newReceiver(t *testing.T) *receiver {
 	}
 	r.send = raft.NewNetworkTransport(&stream{Listener: ln, dial: func(ctx context.Context, to peer.ID) (net.Conn, error) {
 		return host.DialContext(ctx, "tcp", c.hosts[to].IP()+":14747")
-	}}, 1, time.Second, io.Discard)
+	}}, 1, rpcTimeout, io.Discard)
 	return r
+}
+
+// newFollower has taken a snapshot and the four entries after it.
+func newFollower(t *testing.T) *receiver {
+	r := newReceiver(t)
+	r.follow(mark{50, 3}, 3)
+	return r
+}
+
+// follow installs a snapshot, and stores four entries of a term after it.
+func (r *receiver) follow(end mark, term uint64) {
+	r.t.Helper()
+	if !r.install(term, end) || !r.entries(term, end, run(term, end.index+1, 4)...) {
+		r.t.Fatal("a snapshot and the entries after it were refused")
+	}
 }
 
 func (r *receiver) close() {
@@ -82,8 +103,14 @@ func run(term, from uint64, n int) []*raft.Log {
 // entries sends entries that follow prev, and reports whether they were accepted.
 func (r *receiver) entries(term uint64, prev mark, logs ...*raft.Log) bool {
 	r.t.Helper()
+	return r.commit(term, prev.index, prev, logs...)
+}
+
+// commit is entries, of a leader that has committed that far.
+func (r *receiver) commit(term, committed uint64, prev mark, logs ...*raft.Log) bool {
+	r.t.Helper()
 	req := &raft.AppendEntriesRequest{RPCHeader: r.header(), Term: term,
-		PrevLogEntry: prev.index, PrevLogTerm: prev.term, Entries: logs, LeaderCommitIndex: prev.index}
+		PrevLogEntry: prev.index, PrevLogTerm: prev.term, Entries: logs, LeaderCommitIndex: committed}
 	var resp raft.AppendEntriesResponse
 	if err := r.send.AppendEntries(raft.ServerID(r.m.id), raft.ServerAddress(r.m.id), req, &resp); err != nil {
 		r.t.Fatal(err)
@@ -94,11 +121,16 @@ func (r *receiver) entries(term uint64, prev mark, logs ...*raft.Log) bool {
 // install sends a snapshot that ends at an entry.
 func (r *receiver) install(term uint64, last mark) bool {
 	r.t.Helper()
+	return r.installFrom(term, last, bytes.NewReader(r.snap))
+}
+
+func (r *receiver) installFrom(term uint64, last mark, data io.Reader) bool {
+	r.t.Helper()
 	req := &raft.InstallSnapshotRequest{RPCHeader: r.header(), SnapshotVersion: raft.SnapshotVersionMax, Term: term,
 		Leader: []byte(r.from), LastLogIndex: last.index, LastLogTerm: last.term,
 		Configuration: raft.EncodeConfiguration(r.conf), ConfigurationIndex: 1, Size: int64(len(r.snap))}
 	var resp raft.InstallSnapshotResponse
-	err := r.send.InstallSnapshot(raft.ServerID(r.m.id), raft.ServerAddress(r.m.id), req, &resp, bytes.NewReader(r.snap))
+	err := r.send.InstallSnapshot(raft.ServerID(r.m.id), raft.ServerAddress(r.m.id), req, &resp, data)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -132,14 +164,12 @@ func TestEntriesRepeatedAfterASnapshot(t *testing.T) {
 		{"fewer", run(3, 51, 2), 54, []uint64{3, 3, 3, 3}},
 		{"the same and more", run(3, 51, 7), 57, []uint64{3, 3, 3, 3, 3, 3, 3}},
 		{"some conflict", append(run(3, 51, 2), run(4, 53, 3)...), 55, []uint64{3, 3, 4, 4, 4}},
+		{"all conflict", run(4, 51, 2), 52, []uint64{4, 4}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := newReceiver(t)
+				r := newFollower(t)
 				defer r.close()
-				if !r.install(3, end) || !r.entries(3, end, run(3, 51, 4)...) {
-					t.Fatal("a snapshot and the entries after it were refused")
-				}
 				r.holds(51, 54, 3, 3, 3, 3)
 				term := c.again[len(c.again)-1].Term
 				if !r.entries(term, end, c.again...) {
@@ -171,14 +201,12 @@ func TestSnapshotThatHoldsNothingNew(t *testing.T) {
 		{"needed", 3, mark{60, 3}, 0, 0},
 		{"that ends where the log does", 3, mark{54, 3}, 0, 0},
 		{"by an older leader", 2, mark{50, 3}, 51, 54},
+		{"older than ours", 3, mark{40, 3}, 51, 54},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := newReceiver(t)
+				r := newFollower(t)
 				defer r.close()
-				if !r.install(3, mark{50, 3}) || !r.entries(3, mark{50, 3}, run(3, 51, 4)...) {
-					t.Fatal("refused")
-				}
 				if got, want := r.install(c.term, c.end), c.term == 3; got != want {
 					t.Fatalf("installed: %v, want %v", got, want)
 				}
@@ -199,11 +227,8 @@ func TestSnapshotThatHoldsNothingNew(t *testing.T) {
 // others are heard all the same.
 func TestSenderOfASnapshotThatStalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newReceiver(t)
+		r := newFollower(t)
 		defer r.close()
-		if !r.install(3, mark{50, 3}) || !r.entries(3, mark{50, 3}, run(3, 51, 4)...) {
-			t.Fatal("refused")
-		}
 		const part = 400 << 10 // more than the sender keeps before it sends
 		stall, resume := io.Pipe()
 		done := make(chan error, 1)
@@ -228,5 +253,224 @@ func TestSenderOfASnapshotThatStalls(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.holds(51, 55)
+	})
+}
+
+// TestOlderSnapshotComesLate has a snapshot that was overtaken by a newer one, with
+// nothing after it yet.
+func TestOlderSnapshotComesLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReceiver(t)
+		defer r.close()
+		if !r.install(3, mark{50, 3}) || !r.install(3, mark{40, 3}) {
+			t.Fatal("refused")
+		}
+		if n := r.m.store.raft.AppliedIndex(); n != 50 {
+			t.Errorf("the state went back to entry %d", n)
+		}
+		if !r.entries(3, mark{50, 3}, run(3, 51, 1)...) {
+			t.Error("what follows was refused")
+		}
+	})
+}
+
+// TestSnapshotInPlaceOfEntries installs a snapshot over entries of a leader that was
+// deposed, which may reach beyond it.
+func TestSnapshotInPlaceOfEntries(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		end  mark
+	}{
+		{"amid the entries", mark{52, 4}},
+		{"where they end", mark{54, 4}},
+		{"beyond them", mark{60, 4}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newReceiver(t)
+				defer r.close()
+				r.follow(mark{50, 3}, 5)
+				r.replaced(6, c.end)
+			})
+		})
+	}
+}
+
+// replaced installs a snapshot, and sees that Raft goes on from its end.
+func (r *receiver) replaced(term uint64, end mark) {
+	r.t.Helper()
+	if !r.install(term, end) {
+		r.t.Fatal("the snapshot was refused")
+	}
+	if n := r.m.store.raft.LastIndex(); n != end.index {
+		r.t.Errorf("Raft would stand with entry %d; its last is %d", n, end.index)
+	}
+	next := mark{end.index + 3, term}
+	if !r.entries(term, end, run(term, end.index+1, 3)...) || !r.entries(term, next, run(term, next.index+1, 1)...) {
+		r.t.Fatal("what follows was refused")
+	}
+	r.holds(end.index+1, next.index+1, term, term, term, term)
+	if n := r.m.store.raft.AppliedIndex(); n != next.index {
+		r.t.Errorf("applied to entry %d, want %d", n, next.index)
+	}
+	if err := r.m.fatal.Load(); err != nil {
+		r.t.Fatal(*err)
+	}
+}
+
+// TestSnapshotOverALogThatWasNotDropped starts as after a crash between keeping a
+// snapshot and dropping the entries that it takes the place of.
+func TestSnapshotOverALogThatWasNotDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReceiver(t)
+		defer r.close()
+		r.follow(mark{50, 3}, 5)
+		sink, err := r.m.stores.Snapshots.Create(1, 52, 4, r.conf, 1, r.send)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := sink.Write(r.snap); err != nil {
+			t.Fatal(err)
+		}
+		if err := sink.Close(); err != nil {
+			t.Fatal(err)
+		}
+		r.c.stop(r.m.id)
+		r.c.start(r.m.id)
+		r.send.CloseStreams()   // to the one that was stopped
+		time.Sleep(time.Second) // snapshots are named by the millisecond
+		r.holds(51, 54, 5, 5, 5, 5)
+		if r.entries(6, mark{52, 4}, run(6, 53, 1)...) {
+			t.Fatal("entries were put behind others than the snapshot's")
+		}
+		r.replaced(6, mark{52, 4})
+	})
+}
+
+// TestStandingWaitsForTheTrueEnd asks a follower to stand while it installs a snapshot in
+// place of entries: it must not stand with those.
+func TestStandingWaitsForTheTrueEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReceiver(t)
+		defer r.close()
+		r.follow(mark{50, 3}, 5)
+		data, more := io.Pipe()
+		done := make(chan bool)
+		go func() { done <- r.installFrom(6, mark{52, 4}, data) }()
+		synctest.Wait()
+		stood := make(chan error)
+		go func() { stood <- r.m.store.trans.stand(t.Context(), raft.ServerID(r.m.id)) }()
+		synctest.Wait()
+		if _, err := more.Write(r.snap); err != nil {
+			t.Fatal(err)
+		}
+		more.Close()
+		if !<-done {
+			t.Error("the snapshot was refused")
+		}
+		if err := <-stood; err != nil {
+			t.Error(err)
+		}
+		if n := r.m.store.raft.LastIndex(); n != 52 {
+			t.Errorf("Raft's last index is %d", n)
+		}
+		if err := r.m.fatal.Load(); err != nil {
+			t.Fatal(*err)
+		}
+	})
+}
+
+// TestRewindThatFailsEndsTheProcess has Raft keep an end of the log that is gone.
+func TestRewindThatFailsEndsTheProcess(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		resp  raft.RPCResponse
+		fatal bool
+	}{
+		{"done", raft.RPCResponse{Response: &raft.AppendEntriesResponse{Success: true}}, false},
+		{"refused", raft.RPCResponse{Response: &raft.AppendEntriesResponse{}}, true},
+		{"an error", raft.RPCResponse{Error: io.ErrUnexpectedEOF}, true},
+		{"Raft ends", raft.RPCResponse{Error: raft.ErrTransportShutdown}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newFollower(t)
+				defer r.close()
+				r.m.store.rewind(&raft.InstallSnapshotRequest{LastLogIndex: 52, LastLogTerm: 4}, func(any) raft.RPCResponse { return c.resp })
+				if err := r.m.fatal.Load(); (err != nil) != c.fatal {
+					t.Errorf("fatal: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// TestSnapshotWhileEntriesAreStored sends a snapshot of the middle of what a slow disk is
+// about to have stored: it is judged by what the log holds then.
+func TestSnapshotWhileEntriesAreStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReceiver(t)
+		defer r.close()
+		end := mark{50, 3}
+		if !r.install(3, end) {
+			t.Fatal("refused")
+		}
+		r.m.slow.Store(int64(200 * time.Millisecond))
+		done := make(chan bool)
+		go func() { done <- r.entries(3, end, run(3, 51, 4)...) }()
+		time.Sleep(100 * time.Millisecond)
+		if !r.install(3, mark{52, 3}) || !<-done {
+			t.Fatal("refused")
+		}
+		r.holds(51, 54, 3, 3, 3, 3)
+	})
+}
+
+// TestRequestCommitsWhatItSpeaksOf has a leader that has committed more than it sends in
+// one request: what else this log holds need not be the leader's.
+func TestRequestCommitsWhatItSpeaksOf(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		prev mark
+		logs []*raft.Log
+		want uint64
+	}{
+		{"entries", mark{50, 3}, run(3, 51, 2), 52},
+		{"none", mark{53, 3}, nil, 53},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newFollower(t)
+				defer r.close()
+				if !r.commit(4, 54, c.prev, c.logs...) {
+					t.Fatal("refused")
+				}
+				if n := r.m.store.raft.CommitIndex(); n != c.want {
+					t.Errorf("committed to entry %d, want %d", n, c.want)
+				}
+			})
+		})
+	}
+}
+
+// TestLeadsAfterASnapshotInPlaceOfEntries elects a node whose log a snapshot has cut
+// short: its first entry must follow the snapshot. Behind a hole Raft panics.
+func TestLeadsAfterASnapshotInPlaceOfEntries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReceiver(t)
+		defer r.close()
+		r.conf = raft.Configuration{Servers: []raft.Server{{ID: raft.ServerID(r.m.id), Address: raft.ServerAddress(r.m.id)}}}
+		r.follow(mark{50, 3}, 5)
+		if !r.install(6, mark{52, 4}) {
+			t.Fatal("refused")
+		}
+		r.c.stand(r.m)
+		r.c.within(time.Second, "it leads", func() bool { return r.m.store.Status().IsLeader })
+		if _, err := r.m.store.ReadHere(t.Context()); err != nil { // the barrier of its term is committed
+			t.Fatal(err)
+		}
+		if f, _ := r.m.store.guard.FirstIndex(); f != 53 {
+			t.Errorf("its first entry is %d", f)
+		}
 	})
 }

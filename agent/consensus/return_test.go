@@ -32,11 +32,8 @@ func TestAFollowerThatReturns(t *testing.T) {
 }
 
 func cutOffAndReturn(t *testing.T, away, every time.Duration, moves, fails bool) {
-	c := newTrio(t)
+	c, l := settled(t, 3)
 	defer c.stopAll()
-	c.net.SetDelay(time.Millisecond)
-	l := c.leader("")
-	time.Sleep(2 * time.Second)
 	gone, other := c.others(l)[0], c.others(l)[1]
 	c.net.Isolate(c.hosts[gone.id])
 	gone.noRaft.Store(fails)

@@ -71,6 +71,7 @@ type Store struct {
 	trans     *wrapper
 	stream    *stream
 	guard     *watchdog
+	pretence  *pretence
 	snapshots *limited
 	log       zerolog.Logger
 	stats     *stats
@@ -86,6 +87,7 @@ type Store struct {
 	// committed is the last entry of commands that was applied here as the leader.
 	committed atomic.Pointer[mark]
 	nudges    nudges
+	clock     lastOffset
 	reads     rounds // asks the leader
 	confirms  rounds // asks the voters
 	pulse     *pulse.Hub
@@ -152,7 +154,8 @@ func (s *Store) openRaft(notify chan<- bool) error {
 	if err != nil {
 		return fmt.Errorf("open raft: %w", err)
 	}
-	r, err := raft.NewRaft(rc, machine{fsm.Raft{FSM: s.cfg.FSM}, s.pulse.Changed}, cache, term, s.snapshots, s.trans)
+	s.pretence = &pretence{LogStore: cache}
+	r, err := raft.NewRaft(rc, machine{fsm.Raft{FSM: s.cfg.FSM}, s.pulse.Changed}, s.pretence, term, s.snapshots, s.trans)
 	if err != nil {
 		s.end()
 		return errors.Join(fmt.Errorf("open raft: %w", err), s.trans.Close())

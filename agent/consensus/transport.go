@@ -24,6 +24,7 @@ type wrapper struct {
 	wg        sync.WaitGroup
 	voteAsked bulletin // another server stands for election
 	side      side
+	turn      chan struct{} // held over what nothing may come between
 }
 
 // side is what the wrapper has to know of this server.
@@ -34,6 +35,11 @@ type side interface {
 	known(*raft.AppendEntriesRequest)
 	// superfluous reports whether a snapshot holds nothing new, and our term.
 	superfluous(*raft.InstallSnapshotRequest) (term uint64, yes bool)
+	// reaches reports whether Raft knows of an entry of this index or a later one.
+	reaches(index uint64) bool
+	// rewind makes Raft forget what came after a snapshot that it has installed. ask
+	// hands it a request and waits for the answer.
+	rewind(req *raft.InstallSnapshotRequest, ask func(command any) raft.RPCResponse)
 }
 
 var (
@@ -55,7 +61,7 @@ func newWrapper(self peer.ID, stream raft.StreamLayer, log hclog.Logger, side si
 	nt := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: stream, MaxPool: maxPool, Timeout: rpcTimeout, Logger: log,
 	})
-	return &wrapper{NetworkTransport: nt, self: raft.ServerAddress(self), consumer: make(chan raft.RPC), done: make(chan struct{}), side: side}
+	return &wrapper{NetworkTransport: nt, self: raft.ServerAddress(self), consumer: make(chan raft.RPC), done: make(chan struct{}), turn: make(chan struct{}, 1), side: side}
 }
 
 // LocalAddr implements raft.Transport. It is the node's ID, never where the node
@@ -67,25 +73,65 @@ func (w *wrapper) LocalAddr() raft.ServerAddress { return w.self }
 // start begins to hand the network's RPCs to Raft, until stop.
 func (w *wrapper) start(stop <-chan struct{}) { go w.pump(stop) }
 
-// pump hands on what intercept leaves.
+// pump hands on what intercept leaves, and looks at the next only when Raft has answered:
+// what a request is held against must not change under it. Raft does one after the
+// other as well.
 func (w *wrapper) pump(stop <-chan struct{}) {
 	defer close(w.done)
 	defer w.wg.Wait()
 	for {
 		select {
 		case rpc := <-w.NetworkTransport.Consumer():
-			if w.intercept(rpc) {
-				continue
-			}
-			select {
-			case w.consumer <- rpc:
-			case <-stop:
-				rpc.Respond(nil, raft.ErrTransportShutdown)
-				return
+			if !w.intercept(rpc) {
+				w.deliver(rpc, stop)
 			}
 		case <-stop:
 			return
 		}
+	}
+}
+
+// deliver has Raft answer a request.
+func (w *wrapper) deliver(rpc raft.RPC, stop <-chan struct{}) {
+	var resp raft.RPCResponse
+	if req, ok := rpc.Command.(*raft.InstallSnapshotRequest); ok && w.side.reaches(req.LastLogIndex) {
+		resp = w.replace(rpc, req, stop)
+	} else {
+		resp = w.ask(rpc, stop)
+	}
+	rpc.Respond(resp.Response, resp.Error)
+}
+
+// replace has Raft install a snapshot in place of entries, and forget those before it
+// could stand for election with them.
+func (w *wrapper) replace(rpc raft.RPC, req *raft.InstallSnapshotRequest, stop <-chan struct{}) raft.RPCResponse {
+	select {
+	case w.turn <- struct{}{}:
+		defer func() { <-w.turn }()
+	case <-stop:
+		return raft.RPCResponse{Error: raft.ErrTransportShutdown}
+	}
+	resp := w.ask(rpc, stop)
+	if r, ok := resp.Response.(*raft.InstallSnapshotResponse); ok && r.Success && resp.Error == nil {
+		w.side.rewind(req, func(command any) raft.RPCResponse { return w.ask(raft.RPC{Command: command}, stop) })
+	}
+	return resp
+}
+
+// ask hands Raft a request and waits for the answer. When stop is closed, Raft has ended.
+func (w *wrapper) ask(rpc raft.RPC, stop <-chan struct{}) raft.RPCResponse {
+	answer := make(chan raft.RPCResponse, 1)
+	rpc.RespChan = answer
+	select {
+	case w.consumer <- rpc:
+	case <-stop:
+		return raft.RPCResponse{Error: raft.ErrTransportShutdown}
+	}
+	select {
+	case resp := <-answer:
+		return resp
+	case <-stop:
+		return raft.RPCResponse{Error: raft.ErrTransportShutdown}
 	}
 }
 
@@ -99,6 +145,7 @@ func (w *wrapper) intercept(rpc raft.RPC) bool {
 	case *raft.RequestVoteRequest:
 		w.voteAsked.ring()
 	case *raft.AppendEntriesRequest:
+		bound(req)
 		w.side.known(req)
 	case *raft.InstallSnapshotRequest:
 		term, yes := w.side.superfluous(req)
@@ -141,6 +188,12 @@ func (w *wrapper) SetHeartbeatHandler(func(raft.RPC)) {}
 
 // stand asks our own Raft to stand for election at once.
 func (w *wrapper) stand(ctx context.Context, self raft.ServerID) error {
+	select {
+	case w.turn <- struct{}{}:
+		defer func() { <-w.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	resp := make(chan raft.RPCResponse, 1)
 	header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(self), Addr: []byte(self)}
 	rpc := raft.RPC{Command: &raft.TimeoutNowRequest{RPCHeader: header}, RespChan: resp}

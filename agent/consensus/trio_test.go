@@ -101,6 +101,16 @@ func newGroup(t *testing.T, n int) *group {
 	return c
 }
 
+// settled starts n voters, 1 ms from each other, that have heard each other's pulse, and
+// gives their leader.
+func settled(t *testing.T, n int) (*group, *member) {
+	c := newGroup(t, n)
+	c.net.SetDelay(time.Millisecond)
+	l := c.leader("")
+	time.Sleep(2 * time.Second)
+	return c, l
+}
+
 func (c *group) bootstrap() {
 	m := c.nodes[c.ids[0]]
 	stores, err := OpenStores(filepath.Join(m.dir, "raft"), zerolog.Nop())

@@ -1,8 +1,10 @@
 package pulse
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -234,11 +236,13 @@ func TestLateFrameIsNotKept(t *testing.T) {
 	}
 }
 
-func TestFullOutboxClosesTheConnection(t *testing.T) {
+// TestFullOutboxDropsFrames has a server pause: it loses frames, and not its connection.
+func TestFullOutboxDropsFrames(t *testing.T) {
 	run(t, 2, func(l *lab) {
 		a, b := l.servers[0], l.servers[1]
 		a.start()
-		w := b.accept() // and never read
+		w := b.accept()
+		defer w.ticking()()
 		began := time.Now()
 		sent := 0
 		for ; sent < 100000 && a.hub.Stand(b.id, 1, 1) == nil; sent++ {
@@ -250,10 +254,61 @@ func TestFullOutboxClosesTheConnection(t *testing.T) {
 		if sent < 4*outboxLength || sent == 100000 {
 			l.Errorf("it was full after %d frames", sent)
 		}
-		synctest.Wait()
+		time.Sleep(writingFor - 100*time.Millisecond)
+		a.alive("b")
+		go func() { _, _ = io.Copy(io.Discard, w) }() // it reads again
+		time.Sleep(time.Minute)
+		a.heard("up b")
+		if err := a.hub.Stand(b.id, 1, 1); err != nil {
+			l.Error(err)
+		}
+		w.Close()
+	})
+}
+
+// TestAnswersWaitForRoom asks much at once and then reads the answers.
+func TestAnswersWaitForRoom(t *testing.T) {
+	run(t, 2, func(l *lab) {
+		const n = 20 * outboxLength
+		a, b := l.servers[0], l.servers[1]
+		a.start()
+		w := b.accept()
+		var asks []byte
+		for i := range n {
+			asks = (&frame{kind: kindAsk, nonce: uint64(i + 1)}).append(asks)
+		}
+		done := make(chan error)
+		go func() {
+			_, err := w.Write(asks)
+			done <- err
+		}()
+		time.Sleep(second)
+		for i := range n {
+			if f := w.next(kindAnswer); f.nonce != uint64(i+1) {
+				l.Fatalf("answer %d is to question %d", i+1, f.nonce)
+			}
+		}
+		if err := <-done; err != nil {
+			l.Error(err)
+		}
+		a.alive("b")
+		w.Close()
+	})
+}
+
+// TestAskerThatDoesNotRead asks much, and never reads an answer.
+func TestAskerThatDoesNotRead(t *testing.T) {
+	run(t, 2, func(l *lab) {
+		a, b := l.servers[0], l.servers[1]
+		a.start()
+		w := b.accept()
+		asks := bytes.Repeat((&frame{kind: kindAsk, nonce: 1}).append(nil), 100*outboxLength)
+		go func() { _, _ = w.Write(asks) }()
+		time.Sleep(writingFor - time.Millisecond)
+		a.alive("b")
+		time.Sleep(2 * time.Millisecond)
 		a.alive("")
-		a.heard("up b", "down b")
-		w.over()
+		w.Close()
 	})
 }
 

@@ -18,7 +18,16 @@
 // The server with the lower ID dials, and a server counts as reached from its first
 // frame on. A connection on which nothing was heard for three and a half seconds counts
 // as lost and is dialled anew, at first after a tenth of a second, then every second.
-// Frames are not kept: what cannot be sent is dropped. Whoever waits for an answer
+//
+// Frames are not kept. Behind what TCP takes, 256 of them (24 KiB) wait for a server that
+// does not read; further ones are dropped, and whoever sends one is told so at once. The
+// connection stays: thousands of questions a second fill that while a server pauses for
+// a fraction of one, which is no reason to close its pulse and, after it, Raft's
+// connections. A server that takes no byte for two seconds is closed. Answers are never
+// dropped: the newest question is the one that somebody still waits for, so a server
+// that has fallen behind with its answers reads no more until they are out.
+//
+// Whoever waits for an answer
 // hears when its connection ends, and has a deadline for one that hangs.
 //
 // The nonce round is the read index of Ongaro's thesis, section 6.4, with the answer's

@@ -25,14 +25,23 @@ type link struct {
 	spoke  bool // it is, or was, in Hub.links; only its reader looks at this
 }
 
-// send queues a frame and never waits. A full outbox is a connection that hangs.
+// send queues a frame and never waits: with a full outbox it drops the frame. Whether
+// the connection hangs is for the writer's deadline to say.
 func (l *link) send(f frame) bool {
 	select {
 	case l.outbox <- f:
 		return true
 	default:
-		l.hangUp()
 		return false
+	}
+}
+
+// answer queues a frame that answers one of the peer's, and waits for room: who asks
+// faster than we write is read more slowly.
+func (l *link) answer(ctx context.Context, f frame) {
+	select {
+	case l.outbox <- f:
+	case <-ctx.Done():
 	}
 }
 
@@ -195,7 +204,7 @@ func (h *Hub) handle(ctx context.Context, wg *sync.WaitGroup, l *link, f *frame)
 	case kindAsk:
 		a := h.frame(kindAnswer) // our term now, after the question came
 		a.nonce = f.nonce
-		l.send(a)
+		l.answer(ctx, a)
 	case kindAnswer, kindRevision, kindRefused:
 		h.answered(l, f)
 	case kindRead:
@@ -216,7 +225,7 @@ func (h *Hub) confirm(ctx context.Context, wg *sync.WaitGroup, l *link, nonce ui
 	refuse := func() {
 		f := h.frame(kindRefused)
 		f.nonce = nonce
-		l.send(f)
+		l.answer(ctx, f)
 	}
 	if h.cfg.Read == nil {
 		refuse()
@@ -239,7 +248,7 @@ func (h *Hub) confirm(ctx context.Context, wg *sync.WaitGroup, l *link, nonce ui
 		}
 		f := h.frame(kindRevision)
 		f.nonce, f.argIndex = nonce, rev
-		l.send(f)
+		l.answer(ctx, f)
 	})
 }
 

@@ -55,7 +55,7 @@ func TestMarkFollowsTheLog(t *testing.T) {
 func TestMarkIsWokenByManyEntries(t *testing.T) {
 	s := reopened(t, filepath.Join(t.TempDir(), "raft"))
 	defer s.Close()
-	w := &watchdog{LogStore: s.Logs, marker: s.marker, log: zerolog.Nop(), fatal: func(err error) { t.Error(err) }}
+	w := &watchdog{LogStore: s.Logs, marker: s.marker, ate: func([]*raft.Log) {}, log: zerolog.Nop(), fatal: func(err error) { t.Error(err) }}
 	var burst []*raft.Log
 	for i := range uint64(markEntries) {
 		burst = append(burst, &raft.Log{Index: 1 + i, Term: 1})
@@ -96,7 +96,7 @@ func TestTruncationTakesTheMarkBackFirst(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dir := written(t)
 			s := reopened(t, dir)
-			w := &watchdog{LogStore: s.Logs, marker: s.marker, log: zerolog.Nop(), fatal: func(err error) { t.Error(err) }}
+			w := &watchdog{LogStore: s.Logs, marker: s.marker, ate: func([]*raft.Log) {}, log: zerolog.Nop(), fatal: func(err error) { t.Error(err) }}
 			err := s.marker.deleting(c.from, c.to, func() error {
 				if got := onDisk(t, dir).index; got != c.want {
 					t.Errorf("mark at %d before the entries go, want %d", got, c.want)

@@ -38,7 +38,9 @@ type Config struct {
 	// Reachable says whether gossip sees a node alive, for messages; nil: unknown.
 	Reachable func(peer.ID) bool
 	// Election is Raft's heartbeat, election and lease timeout in one.
-	Election   time.Duration
+	Election time.Duration
+	// LogBudget is after how many bytes of log there is a snapshot at once; 0: 64 MiB.
+	LogBudget  int64
 	Now        func() time.Time // nil: time.Now
 	Fatal      func(error)      // called once, from any goroutine, when the process must end
 	Log        zerolog.Logger
@@ -73,6 +75,7 @@ type Store struct {
 	guard     *watchdog
 	pretence  *pretence
 	snapshots *limited
+	appetite  *appetite
 	log       zerolog.Logger
 	stats     *stats
 	cached    *fsm.View // from state.cache; nil when there was none
@@ -106,6 +109,9 @@ func Open(cfg Config) (*Store, error) {
 	if cfg.Election <= 0 {
 		cfg.Election = DefaultElection
 	}
+	if cfg.LogBudget == 0 {
+		cfg.LogBudget = logBudget
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -125,6 +131,7 @@ func Open(cfg Config) (*Store, error) {
 	s.wg.Go(s.watchLeader)
 	s.wg.Go(s.pack)
 	s.wg.Go(s.keepMark)
+	s.wg.Go(s.compact)
 	s.wg.Go(s.keepPulse)
 	if cfg.Cache != "" {
 		s.wg.Go(s.keepCache)
@@ -145,7 +152,8 @@ func (s *Store) openRaft(notify chan<- bool) error {
 	rc.NoLegacyTelemetry = true
 	rc.Logger = hl
 	rc.ShutdownOnRemove = false // the agent decides what a removed node does
-	s.guard = &watchdog{LogStore: s.cfg.Stores.Logs, marker: s.cfg.Stores.marker, log: s.log, fatal: s.cfg.Fatal}
+	s.appetite = newAppetite(max(s.cfg.LogBudget, s.newestSnapshot()))
+	s.guard = &watchdog{LogStore: s.cfg.Stores.Logs, marker: s.cfg.Stores.marker, ate: s.appetite.ate, log: s.log, fatal: s.cfg.Fatal}
 	s.trans = newWrapper(s.cfg.Self, s.stream, hl, s)
 	term := &stable{StableStore: s.cfg.Stores.Stable, fatal: s.cfg.Fatal}
 	s.snapshots = newLimited(s.cfg.Stores.Snapshots, s.life.Done(), func() int64 { return s.cfg.FSM.View().Int("raft.snapshot_rate") })

@@ -33,7 +33,9 @@ type group struct {
 	ids   []peer.ID
 	mu    sync.Mutex
 	open  []dialled
-	lines io.Writer // gets the log lines of nodes that are started from now on; nil: nobody
+	// budget is LogBudget of nodes that are started from now on.
+	budget int64
+	lines  io.Writer // gets the log lines of nodes that are started from now on; nil: nobody
 }
 
 type member struct {
@@ -170,6 +172,7 @@ func (c *group) start(i peer.ID) {
 				return errors.Is(err, syscall.ECONNREFUSED)
 			},
 		},
+		LogBudget: c.budget,
 		Now: c.clock(i), Forward: forwarder{c, i}, Fatal: func(err error) { m.fatal.Store(&err) }, Log: c.log(i),
 	})
 	if err != nil {

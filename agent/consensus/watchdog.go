@@ -26,6 +26,7 @@ const (
 type watchdog struct {
 	raft.LogStore
 	marker *marker
+	ate    func([]*raft.Log) // what was written
 	log    zerolog.Logger
 	fatal  func(error)
 	end    atomic.Pointer[mark] // of the log; nil: not known
@@ -49,6 +50,7 @@ func (w *watchdog) StoreLogs(ls []*raft.Log) error {
 		last := ls[len(ls)-1]
 		w.end.Store(&mark{last.Index, last.Term})
 		w.marker.grown(last.Index)
+		w.ate(ls)
 	}
 	return err
 }

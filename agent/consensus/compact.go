@@ -1,0 +1,88 @@
+package consensus
+
+import (
+	"errors"
+	"sync/atomic"
+
+	"github.com/hashicorp/raft"
+)
+
+// Raft takes a snapshot, and drops the log before it, when some thousands of entries have
+// come since the last one; it looks every few minutes. But an entry may hold 256 KiB, and
+// a busy leader writes many of them. So bytes are counted as well: after logBudget of
+// them, or as many as the last snapshot has if that is more, there is a snapshot at once.
+// Of what is before it, as many entries stay for followers that are behind as a quarter
+// of that holds.
+const (
+	logBudget     = 64 << 20
+	trailingMost  = 10_240 // entries
+	trailingLeast = 64
+)
+
+// appetite counts what is added to the log between two snapshots.
+type appetite struct {
+	bytes, entries atomic.Int64
+	budget         atomic.Int64
+	full           chan struct{} // has room for the one signal
+}
+
+func newAppetite(budget int64) *appetite {
+	a := &appetite{full: make(chan struct{}, 1)}
+	a.budget.Store(budget)
+	return a
+}
+
+// ate counts entries that were written.
+func (a *appetite) ate(ls []*raft.Log) {
+	n := 0
+	for _, l := range ls {
+		n += len(l.Data)
+	}
+	a.entries.Add(int64(len(ls)))
+	if a.bytes.Add(int64(n)) >= a.budget.Load() {
+		select {
+		case a.full <- struct{}{}:
+		default: // it is said already
+		}
+	}
+}
+
+// trailing is how many entries stay before a snapshot: room bytes of them, as entries
+// were lately.
+func trailing(room, bytes, entries int64) uint64 {
+	return uint64(min(max(room*entries/max(bytes, 1), trailingLeast), trailingMost))
+}
+
+// compact takes snapshots until the store closes.
+func (s *Store) compact() {
+	for {
+		select {
+		case <-s.appetite.full:
+		case <-s.stop:
+			return
+		}
+		bytes, entries := s.appetite.bytes.Swap(0), s.appetite.entries.Swap(0)
+		rc := s.raft.ReloadableConfig()
+		rc.TrailingLogs = trailing(s.appetite.budget.Load()/4, bytes, entries)
+		if err := s.raft.ReloadConfig(rc); err != nil {
+			s.log.Error().Err(err).Msg("raft takes no new settings") // a defect: ours are in bounds
+		}
+		switch err := s.raft.Snapshot().Error(); {
+		case err == nil:
+			s.log.Debug().Int64("bytes", bytes).Int64("entries", entries).Msg("log compacted")
+		case errors.Is(err, raft.ErrRaftShutdown), errors.Is(err, raft.ErrNothingNewToSnapshot):
+		default:
+			s.log.Warn().Err(err).Msg("snapshot failed; the log grows until the next one")
+		}
+		s.appetite.budget.Store(max(s.cfg.LogBudget, s.newestSnapshot()))
+	}
+}
+
+// newestSnapshot is the size of the newest one in bytes, 0 when there is none.
+func (s *Store) newestSnapshot() int64 {
+	list, err := s.cfg.Stores.Snapshots.List()
+	if err != nil || len(list) == 0 {
+		return 0
+	}
+	return list[0].Size
+}

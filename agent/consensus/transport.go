@@ -18,12 +18,12 @@ import (
 // transport, so that optional interfaces such as PreVote are kept.
 type wrapper struct {
 	*raft.NetworkTransport
-	self      raft.ServerAddress
-	consumer  chan raft.RPC
-	done      chan struct{} // closed when the pump has ended
-	wg        sync.WaitGroup
-	voteAsked bulletin // another server stands for election
-	side      side
+	self     raft.ServerAddress
+	consumer chan raft.RPC
+	done     chan struct{} // closed when the pump has ended
+	wg       sync.WaitGroup
+	ballots  ballots // of other servers that stand for election
+	side     side
 }
 
 // side is what the wrapper has to know of this server.
@@ -97,7 +97,7 @@ func (w *wrapper) intercept(rpc raft.RPC) bool {
 		rpc.Respond(nil, errTimeoutNow)
 		return true
 	case *raft.RequestVoteRequest:
-		w.voteAsked.ring()
+		w.ballots.heard(req)
 	case *raft.AppendEntriesRequest:
 		w.side.known(req)
 	case *raft.InstallSnapshotRequest:

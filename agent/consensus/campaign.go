@@ -18,10 +18,13 @@ import (
 //   - nobody stands while another leads.
 const (
 	hearPause = 20 * time.Millisecond
-	rankPause = 50 * time.Millisecond
-	// votePause is what an election may take: the candidate and then each voter write
-	// their term and vote to the disk, and the winner has to tell.
+	// rankPause is what a candidate may take until it asks: it writes its term and its
+	// own vote to the disk before, three times in all.
+	rankPause = 100 * time.Millisecond
+	// votePause is what the voters may take, who write as much, and the winner to tell.
 	votePause = 150 * time.Millisecond
+	// lossPause is between those who stand after a candidate that has likely lost.
+	lossPause = 50 * time.Millisecond
 )
 
 // giveWay is how long one of a rank waits after it was asked for its vote. A candidate
@@ -29,7 +32,7 @@ const (
 // term at most one wins.
 func giveWay(asked ballot, own mark, rank int) time.Duration {
 	if asked.contested || own.compare(asked.end) > 0 {
-		return time.Duration(max(rank, 1)) * rankPause
+		return time.Duration(max(rank, 1)) * lossPause
 	}
 	return votePause + time.Duration(rank)*rankPause
 }

@@ -1,7 +1,6 @@
 package consensus
 
 import (
-	"cmp"
 	"slices"
 	"sync"
 	"time"
@@ -33,55 +32,6 @@ const (
 	probeTimeout = 500 * time.Millisecond
 )
 
-// statement is what a voter says of a leader.
-type statement struct {
-	leader peer.ID
-	term   uint64
-	end    mark // of the voter's own log
-	at     time.Time
-}
-
-// poll is what is known of a leader that may have crashed.
-type poll struct {
-	self, leader peer.ID
-	term         uint64
-	voters       []peer.ID
-	reached      func(peer.ID) bool // by the pulse
-	said         map[peer.ID]statement
-	now          time.Time
-}
-
-// standing says whether a majority of the voters has stated that the leader of a term
-// is gone, self among them, and the rank of self among all who have, by (last log
-// term, last index, ID). all means that nobody else is likely to: whoever is reached
-// has spoken, so that the ranks are the same everywhere.
-func (p poll) standing() (rank int, all, ok bool) {
-	var agree []peer.ID
-	all = true
-	for _, id := range p.voters {
-		st, has := p.said[id]
-		switch {
-		case id == p.leader:
-		case has && st.leader == p.leader && st.term == p.term && p.now.Sub(st.at) < statementAge:
-			agree = append(agree, id)
-		case id == p.self || p.reached(id):
-			all = false
-		}
-	}
-	if len(agree) < len(p.voters)/2+1 || !slices.Contains(agree, p.self) {
-		return 0, false, false
-	}
-	slices.SortFunc(agree, func(a, b peer.ID) int {
-		return cmp.Or(p.said[b].end.compare(p.said[a].end), cmp.Compare(a, b))
-	})
-	return slices.Index(agree, p.self), all, true
-}
-
-// compare orders ends of logs as Raft does for votes.
-func (m mark) compare(o mark) int {
-	return cmp.Or(cmp.Compare(m.term, o.term), cmp.Compare(m.index, o.index))
-}
-
 // detector keeps the statements. Its zero value is ready.
 type detector struct {
 	mu      sync.Mutex
@@ -99,18 +49,22 @@ type detector struct {
 func (d *detector) damped(now time.Time) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	return d.justSpoke(now)
+}
+
+func (d *detector) justSpoke(now time.Time) bool {
 	return !d.spoke.IsZero() && now.Sub(d.spoke) < crashDamping
 }
 
-// speak keeps a statement of our own, unless there was one lately.
-func (d *detector) speak(self peer.ID, st statement) bool {
-	if d.damped(st.at) {
-		return false
-	}
-	d.note(self, st)
+// speak reports whether a statement of our own may be made now, which counts as made
+// then: there was none lately.
+func (d *detector) speak(now time.Time) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.spoke = st.at
+	if d.justSpoke(now) {
+		return false
+	}
+	d.spoke = now
 	return true
 }
 
@@ -244,11 +198,13 @@ func (s *Store) restarted(id peer.ID) {
 
 // state makes our own statement.
 func (s *Store) state(leader peer.ID, term uint64) {
-	if !s.crash.speak(s.cfg.Self, statement{leader, term, s.logEnd(), time.Now()}) {
+	now := time.Now()
+	if !s.crash.speak(now) {
 		return
 	}
 	s.log.Info().Str(logs.Peer, string(leader)).Uint64(logs.Term, term).Msg("the central node's process is gone")
-	s.pulse.Gone(leader, term)
+	at := s.pulse.Gone(leader, term) // the others rank us by this end of our log, and so do we
+	s.crash.note(s.cfg.Self, statement{leader, term, mark{at.LastIndex, at.LastTerm}, now})
 	s.judge(leader, term)
 }
 

@@ -118,10 +118,10 @@ func TestGiveWay(t *testing.T) {
 		{"it has our log, and we are third", ballot{end: own}, 2, votePause + 2*rankPause},
 		{"it has a longer log", ballot{end: mark{11, 7}}, 1, votePause + rankPause},
 		{"it has a later entry", ballot{end: mark{1, 8}}, 1, votePause + rankPause},
-		{"it has a shorter log", ballot{end: mark{9, 7}}, 1, rankPause},
-		{"it has an older entry", ballot{end: mark{99, 6}}, 2, 2 * rankPause},
-		{"it has a shorter log, and we were first", ballot{end: mark{9, 7}}, 0, rankPause},
-		{"two stand at once", ballot{end: own, contested: true}, 2, 2 * rankPause},
+		{"it has a shorter log", ballot{end: mark{9, 7}}, 1, lossPause},
+		{"it has an older entry", ballot{end: mark{99, 6}}, 2, 2 * lossPause},
+		{"it has a shorter log, and we were first", ballot{end: mark{9, 7}}, 0, lossPause},
+		{"two stand at once", ballot{end: own, contested: true}, 2, 2 * lossPause},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := giveWay(c.asked, own, c.rank); got != c.want {

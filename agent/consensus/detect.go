@@ -1,7 +1,6 @@
 package consensus
 
 import (
-	"cmp"
 	"slices"
 	"sync"
 	"time"
@@ -18,7 +17,7 @@ import (
 // whom the leader's port then refuses twice, says so to the other voters; so does one
 // that hears from a new start of the leader's process. When a majority of the voters
 // has said the same of one leader and term, the one of them with the longest log
-// stands at once, the n-th after n times 50 ms.
+// stands at once, and the others in turn (campaign.go).
 //
 // One voter alone never brings an election about: it may be the one that is cut off.
 // A leader that hangs, or whose host is gone, refuses nothing and is left to Raft's
@@ -26,42 +25,12 @@ import (
 // voting: who has taken part in this once does not again for ten seconds. Safety is
 // Raft's alone: this only asks for an election early.
 const (
-	probes       = 6
-	probePause   = 10 * time.Millisecond
-	rankPause    = 50 * time.Millisecond
+	probes       = 12
+	probePause   = 5 * time.Millisecond
 	crashDamping = 10 * time.Second
 	statementAge = 5 * time.Second // older ones are forgotten
 	probeTimeout = 500 * time.Millisecond
 )
-
-// statement is what a voter says of a leader.
-type statement struct {
-	leader peer.ID
-	term   uint64
-	end    mark // of the voter's own log
-	at     time.Time
-}
-
-// standing says when self should stand, given what the voters have said of the leader
-// of a term: ok when a majority of the voters has, self among them, and after is its
-// rank among those by (last log term, last index, ID) times rankPause.
-func standing(self, leader peer.ID, term uint64, voters []peer.ID, said map[peer.ID]statement, now time.Time) (after time.Duration, ok bool) {
-	var agree []peer.ID
-	for _, id := range voters {
-		st, has := said[id]
-		if has && id != leader && st.leader == leader && st.term == term && now.Sub(st.at) < statementAge {
-			agree = append(agree, id)
-		}
-	}
-	if len(agree) < len(voters)/2+1 || !slices.Contains(agree, self) {
-		return 0, false
-	}
-	slices.SortFunc(agree, func(a, b peer.ID) int {
-		x, y := said[a].end, said[b].end
-		return cmp.Or(cmp.Compare(y.term, x.term), cmp.Compare(y.index, x.index), cmp.Compare(a, b))
-	})
-	return time.Duration(slices.Index(agree, self)) * rankPause, true
-}
 
 // detector keeps the statements. Its zero value is ready.
 type detector struct {
@@ -70,6 +39,9 @@ type detector struct {
 	spoke   time.Time // when this node has last made a statement
 	decided time.Time // when a majority had last agreed
 	probing bool
+	heard   bulletin // a statement has come
+	// parted are our terms when the pulse's connection to a server last ended.
+	parted map[peer.ID]uint64
 }
 
 // damped reports whether this node has made a statement lately. It counts also if the
@@ -77,18 +49,22 @@ type detector struct {
 func (d *detector) damped(now time.Time) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	return d.justSpoke(now)
+}
+
+func (d *detector) justSpoke(now time.Time) bool {
 	return !d.spoke.IsZero() && now.Sub(d.spoke) < crashDamping
 }
 
-// speak keeps a statement of our own, unless there was one lately.
-func (d *detector) speak(self peer.ID, st statement) bool {
-	if d.damped(st.at) {
-		return false
-	}
-	d.note(self, st)
+// speak reports whether a statement of our own may be made now, which counts as made
+// then: there was none lately.
+func (d *detector) speak(now time.Time) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.spoke = st.at
+	if d.justSpoke(now) {
+		return false
+	}
+	d.spoke = now
 	return true
 }
 
@@ -100,20 +76,49 @@ func (d *detector) note(from peer.ID, st statement) {
 		d.said = map[peer.ID]statement{}
 	}
 	d.said[from] = st
+	d.heard.ring()
 }
 
-// decide reports when self should stand, at most once within crashDamping.
-func (d *detector) decide(self, leader peer.ID, term uint64, voters []peer.ID, now time.Time) (after time.Duration, ok bool) {
+// decide reports whether a majority agrees, at most once within crashDamping.
+func (d *detector) decide(p poll) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.decided.IsZero() && now.Sub(d.decided) < crashDamping {
-		return 0, false
+	if !d.decided.IsZero() && p.now.Sub(d.decided) < crashDamping {
+		return false
 	}
-	if after, ok = standing(self, leader, term, voters, d.said, now); ok {
-		d.decided = now
-		clear(d.said)
+	p.said = d.said
+	_, _, ok := p.standing()
+	if ok {
+		d.decided = p.now
 	}
-	return after, ok
+	return ok
+}
+
+// standing is poll.standing by the statements that are kept.
+func (d *detector) standing(p poll) (rank int, all, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p.said = d.said
+	return p.standing()
+}
+
+// part keeps the term in which a server's process was last connected, as far as we
+// know it; led reports whether that process can be the one that led a term.
+func (d *detector) part(id peer.ID, term uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.parted == nil {
+		d.parted = map[peer.ID]uint64{}
+	}
+	d.parted[id] = term
+}
+
+func (d *detector) led(id peer.ID, term uint64) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	last, known := d.parted[id]
+	delete(d.parted, id)
+	return !known || term <= last
 }
 
 // begin and end keep it to one probe at a time.
@@ -144,6 +149,7 @@ func (s *Store) follows() (leader peer.ID, term uint64, ok bool) {
 // linkDown hears that the pulse's connection to a server ended.
 func (s *Store) linkDown(id peer.ID) {
 	s.lost.Store(id, true)
+	s.crash.part(id, s.raft.CurrentTerm())
 	leader, term, ok := s.follows()
 	if !ok || id != leader || s.cfg.Pulse.Refused == nil || s.crash.damped(time.Now()) || !s.crash.begin() {
 		return
@@ -181,20 +187,24 @@ func (s *Store) refusedTwice(id peer.ID) bool {
 	return false
 }
 
-// restarted hears that a server's process is a new one.
+// restarted hears that a server's process is a new one. If the connection to the former
+// one had ended before the present term, it is the new one that was elected.
 func (s *Store) restarted(id peer.ID) {
-	if leader, term, ok := s.follows(); ok && id == leader && !s.crash.damped(time.Now()) {
+	leader, term, ok := s.follows()
+	if ledIt := s.crash.led(id, term); ok && ledIt && id == leader && !s.crash.damped(time.Now()) {
 		s.state(leader, term)
 	}
 }
 
 // state makes our own statement.
 func (s *Store) state(leader peer.ID, term uint64) {
-	if !s.crash.speak(s.cfg.Self, statement{leader, term, s.logEnd(), time.Now()}) {
+	now := time.Now()
+	if !s.crash.speak(now) {
 		return
 	}
 	s.log.Info().Str(logs.Peer, string(leader)).Uint64(logs.Term, term).Msg("the central node's process is gone")
-	s.pulse.Gone(leader, term)
+	at := s.pulse.Gone(leader, term) // the others rank us by this end of our log, and so do we
+	s.crash.note(s.cfg.Self, statement{leader, term, mark{at.LastIndex, at.LastTerm}, now})
 	s.judge(leader, term)
 }
 
@@ -202,39 +212,6 @@ func (s *Store) state(leader peer.ID, term uint64) {
 func (s *Store) gone(from, leader peer.ID, term uint64, at pulse.Facts) {
 	s.crash.note(from, statement{leader, term, mark{at.LastIndex, at.LastTerm}, time.Now()})
 	s.judge(leader, term)
-}
-
-// judge stands for election if a majority agrees.
-func (s *Store) judge(leader peer.ID, term uint64) {
-	if s.raft.CurrentTerm() != term {
-		return
-	}
-	after, ok := s.crash.decide(s.cfg.Self, leader, term, s.voters(), time.Now())
-	if !ok {
-		return
-	}
-	s.spawn(func() {
-		for after > 0 {
-			asked := s.trans.voteAsked.changed()
-			began := time.Now()
-			if !pauseFor(s.life, asked, after) {
-				return
-			}
-			if time.Since(began) >= after {
-				break
-			}
-		}
-		// The term may have moved on: whoever stood first may have lost, because its log
-		// had grown since it spoke, or ours.
-		if now := s.leader(); now != leader && now != "" || s.raft.State() == raft.Leader {
-			return
-		}
-		ctx, cancel := s.whileOpen(s.cfg.Election)
-		defer cancel()
-		if err := s.trans.stand(ctx, raft.ServerID(s.cfg.Self)); err != nil {
-			s.log.Debug().Err(err).Msg("cannot stand for election")
-		}
-	})
 }
 
 // spawn runs a short piece of work that Close waits for; false when the store closes.

@@ -31,6 +31,22 @@ func (l slowLog) StoreLogs(logs []*raft.Log) error {
 	return l.LogStore.StoreLogs(logs)
 }
 
+// slowStable is where Raft keeps its term and vote, on a slow disk.
+type slowStable struct {
+	raft.StableStore
+	takes *atomic.Int64
+}
+
+func (s slowStable) Set(k, v []byte) error {
+	time.Sleep(time.Duration(s.takes.Load()))
+	return s.StableStore.Set(k, v)
+}
+
+func (s slowStable) SetUint64(k []byte, v uint64) error {
+	time.Sleep(time.Duration(s.takes.Load()))
+	return s.StableStore.SetUint64(k, v)
+}
+
 func (c *group) dial(ctx context.Context, from, to peer.ID, port string) (net.Conn, error) {
 	if c.nodes[from].dead.Load() {
 		return nil, syscall.ENETDOWN
@@ -39,7 +55,7 @@ func (c *group) dial(ctx context.Context, from, to peer.ID, port string) (net.Co
 	if err == nil {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.open = append(c.open, dialled{conn, from, to})
+		c.open = append(c.open, dialled{conn, from, to, port == pulsePort})
 	}
 	return conn, err
 }
@@ -48,7 +64,10 @@ func (c *group) dial(ctx context.Context, from, to peer.ID, port string) (net.Co
 type dialled struct {
 	net.Conn
 	from, to peer.ID
+	pulse    bool
 }
+
+const pulsePort = ":14746"
 
 // breakOff ends the connections between a node and those others, or all if none is
 // named; its ports go on to accept.
@@ -73,6 +92,19 @@ func (c *group) muteRaft(i peer.ID) {
 		if other != i && c.nodes[other].store != nil {
 			c.nodes[other].store.stream.hangUp(i)
 			c.nodes[i].store.stream.hangUp(other)
+		}
+	}
+}
+
+// cutPulse ends the pulse's connections from and to a node until cut is false again, and
+// leaves Raft's alone.
+func (c *group) cutPulse(i peer.ID, cut bool) {
+	c.nodes[i].noPulse.Store(cut)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, d := range c.open {
+		if cut && d.pulse && (d.from == i || d.to == i) {
+			d.Close()
 		}
 	}
 }

@@ -18,13 +18,13 @@ import (
 // transport, so that optional interfaces such as PreVote are kept.
 type wrapper struct {
 	*raft.NetworkTransport
-	self      raft.ServerAddress
-	consumer  chan raft.RPC
-	done      chan struct{} // closed when the pump has ended
-	wg        sync.WaitGroup
-	voteAsked bulletin // another server stands for election
-	side      side
-	turn      chan struct{} // held over what nothing may come between
+	self     raft.ServerAddress
+	consumer chan raft.RPC
+	done     chan struct{} // closed when the pump has ended
+	wg       sync.WaitGroup
+	ballots  ballots // of other servers that stand for election
+	side     side
+	turn     chan struct{} // held over what nothing may come between
 }
 
 // side is what the wrapper has to know of this server.
@@ -143,7 +143,7 @@ func (w *wrapper) intercept(rpc raft.RPC) bool {
 		rpc.Respond(nil, errTimeoutNow)
 		return true
 	case *raft.RequestVoteRequest:
-		w.voteAsked.ring()
+		w.ballots.heard(req)
 	case *raft.AppendEntriesRequest:
 		bound(req)
 		w.side.known(req)

@@ -52,6 +52,8 @@ type member struct {
 	live    atomic.Pointer[Store] // store, for other goroutines; nil while it is stopped
 	dead    atomic.Bool           // it reaches nobody: its process is gone
 	slow    atomic.Int64          // what a write to its log takes longer
+	slowly  atomic.Int64          // what one of its term or vote does
+	noPulse atomic.Bool           // the pulse's connections from and to it fail; Raft's go on
 	noRaft  atomic.Bool           // Raft's connections from and to it fail; the pulse's go on
 	// refused answers in place of the network what the pulse's Refused asks; nil: the network.
 	refused func(to peer.ID) bool
@@ -140,12 +142,13 @@ func (c *group) start(i peer.ID) {
 		c.t.Fatal(err)
 	}
 	m.stores.Logs = slowLog{m.stores.Logs, &m.slow}
+	m.stores.Stable = slowStable{m.stores.Stable, &m.slowly}
 	ln, err := c.hosts[i].Listen(c.t.Context(), "tcp", ":14747")
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	m.ln = &tracked{ln, make(chan net.Conn, 1000)}
-	if m.pulseLn, err = c.hosts[i].Listen(c.t.Context(), "tcp", ":14746"); err != nil {
+	if m.pulseLn, err = c.hosts[i].Listen(c.t.Context(), "tcp", pulsePort); err != nil {
 		c.t.Fatal(err)
 	}
 	m.fsm = fsm.New(fsm.Options{})
@@ -160,12 +163,17 @@ func (c *group) start(i peer.ID) {
 		},
 		Pulse: Pulse{
 			Boot: m.boot, Listener: m.pulseLn, Remote: c.remote,
-			Dial: func(ctx context.Context, to peer.ID) (net.Conn, error) { return c.dial(ctx, i, to, ":14746") },
+			Dial: func(ctx context.Context, to peer.ID) (net.Conn, error) {
+				if m.noPulse.Load() || c.nodes[to].noPulse.Load() {
+					return nil, syscall.EHOSTUNREACH
+				}
+				return c.dial(ctx, i, to, pulsePort)
+			},
 			Refused: func(ctx context.Context, to peer.ID) bool {
 				if m.refused != nil {
 					return m.refused(to)
 				}
-				conn, err := c.dial(ctx, i, to, ":14746")
+				conn, err := c.dial(ctx, i, to, pulsePort)
 				if err == nil {
 					conn.Close()
 				}
@@ -173,7 +181,7 @@ func (c *group) start(i peer.ID) {
 			},
 		},
 		LogBudget: c.budget,
-		Now: c.clock(i), Forward: forwarder{c, i}, Fatal: func(err error) { m.fatal.Store(&err) }, Log: c.log(i),
+		Now:       c.clock(i), Forward: forwarder{c, i}, Fatal: func(err error) { m.fatal.Store(&err) }, Log: c.log(i),
 	})
 	if err != nil {
 		c.t.Fatal(err)

@@ -58,8 +58,9 @@ func (h *Hub) stopWaiting(id peer.ID, ch chan struct{}) {
 	h.up[id] = list
 }
 
-// Gone tells every server that the leader of a term refuses us.
-func (h *Hub) Gone(leader peer.ID, term uint64) {
+// Gone tells every server that the leader of a term refuses us. It returns what it told
+// of ourselves with that.
+func (h *Hub) Gone(leader peer.ID, term uint64) Facts {
 	f := h.frame(kindGone)
 	f.argNode, f.argTerm = leader, term
 	h.mu.Lock()
@@ -67,6 +68,7 @@ func (h *Hub) Gone(leader peer.ID, term uint64) {
 	for _, l := range h.links {
 		l.send(f)
 	}
+	return f.Facts
 }
 
 // Stand asks a server to stand for election. Whether it did is seen by its votes.

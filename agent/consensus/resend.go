@@ -107,7 +107,7 @@ func (s *Store) rewind(req *raft.InstallSnapshotRequest, ask func(command any) r
 	s.pretence.at.Store(&mark{req.LastLogIndex, req.LastLogTerm})
 	defer s.pretence.at.Store(nil)
 	resp := ask(&raft.AppendEntriesRequest{
-		RPCHeader: req.RPCHeader, Term: req.Term, Leader: req.Leader,
+		RPCHeader: req.RPCHeader, Term: req.Term,
 		Entries: []*raft.Log{{Index: req.LastLogIndex, Term: req.LastLogTerm, Type: raft.LogNoop}},
 	})
 	r, ok := resp.Response.(*raft.AppendEntriesResponse)

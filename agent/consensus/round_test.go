@@ -70,6 +70,9 @@ func TestNewLeaderWaitsForItsBarrier(t *testing.T) {
 		if next.store.View().Secret("row") != nil {
 			t.Fatal("it has been applied already: this test sees nothing")
 		}
+		if _, err := next.store.confirm(); !errors.Is(err, ErrNotLeader) { // as for a reader of an earlier term
+			t.Fatalf("a round before the barrier: %v", err)
+		}
 		read := make(chan fsm.View, 1)
 		go func() {
 			v, err := next.store.ReadHere(t.Context())

@@ -8,6 +8,7 @@
 #   ./scripts/bench.sh failover [--kills 40] [--moves 40] [--nodes 3,5] [--no-etcd] [--into FILE]
 #   ./scripts/bench.sh state [--rows 1000000]
 #   ./scripts/bench.sh waiters [--waiters 10000]
+#   ./scripts/bench.sh pulse [--idle 30s]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -34,6 +35,8 @@ Usage:
   bench.sh waiters [--waiters N]
       what ten thousand blocking queries and event streams take on one node, and how
       long writes take while all are woken. Linux; 20,200 file descriptors
+  bench.sh pulse [--idle DURATION]
+      processor time of the pulse between five idle servers, over TLS. Linux
 
   --markdown   print Markdown
   --into FILE  put it into its part of a page, too: docs/benchmarks.md
@@ -86,6 +89,15 @@ state() {
   done
 }
 
+pulse() {
+  local idle=30s
+  [ "${2:-}" ] && [ "$1" = --idle ] && idle=$2 && shift 2
+  [ $# = 0 ] || usage_error "pulse takes --idle DURATION"
+  [ "$(uname -s)" = Linux ] || { printf 'bench.sh: pulse needs Linux\n' >&2 && exit 1; }
+  go test -c -o "$work/pulse.test" ./agent/consensus/pulse
+  "$work/pulse.test" -test.run '^TestIdleCost$' -idle "$idle" >"$work/out" || { cat "$work/out" && exit 1; }
+  grep 'idle nodes' "$work/out"
+}
 waiters() {
   local waiters=10000 most
   [ "${2:-}" ] && [ "$1" = --waiters ] && waiters=$2 && shift 2
@@ -144,7 +156,7 @@ build_etcd() {
 main() {
   case ${1:-} in
     -h | --help | help) help && return ;;
-    footprint | control | failover | state | waiters) ;;
+    footprint | control | failover | state | waiters | pulse) ;;
     '') usage_error "what is to be measured?" ;;
     *) usage_error "there is no measurement called $1" ;;
   esac

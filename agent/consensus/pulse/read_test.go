@@ -205,7 +205,9 @@ func TestGoneAndStand(t *testing.T) {
 			s.mu.Unlock()
 		}
 		b.facts.Store(&Facts{Term: 9, LastTerm: 8, LastIndex: 55})
-		b.hub.Gone(d.id, 9)
+		if told := b.hub.Gone(d.id, 9); told != *b.facts.Load() {
+			l.Errorf("it told %+v of itself", told)
+		}
 		synctest.Wait()
 		a.heard("b says that d is gone in 9, at 8/55")
 		c.heard("b says that d is gone in 9, at 8/55")

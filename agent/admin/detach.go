@@ -126,6 +126,9 @@ func isTimeout(err error) bool {
 	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &ne) && ne.Timeout()
 }
 
+// maxPooled bounds the buffers that are kept for the next answer.
+const maxPooled = 16 << 10
+
 // plainWriter writes answers of HTTP/1.1 (RFC 9112): one whose length the handler says,
 // or one that ends with the connection.
 type plainWriter struct {
@@ -137,8 +140,9 @@ type plainWriter struct {
 	written bool   // of the answer, at least a part
 	err     error
 
-	rider    *rider // nil on the lot
-	next     []byte // what was read behind the request
+	rider    *rider  // nil on the lot
+	pooled   *[]byte // what head is in
+	next     []byte  // what was read behind the request
 	hijacked bool
 }
 
@@ -151,13 +155,22 @@ func (w *plainWriter) WriteHeader(status int) {
 	if w.last {
 		w.header.Set("Connection", "close")
 	}
-	w.header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
-	var b bytes.Buffer
-	b.Grow(1 << 10) // for a small body, too
-	b.WriteString("HTTP/1.1 " + strconv.Itoa(status) + " " + http.StatusText(status) + "\r\n")
-	_ = w.header.Write(&b) // a buffer takes everything
+	b := bytes.NewBuffer(w.room())
+	b.WriteString("HTTP/1.1 " + strconv.Itoa(status) + " " + http.StatusText(status) + "\r\nDate: ")
+	b.Write(time.Now().UTC().AppendFormat(b.AvailableBuffer(), http.TimeFormat))
+	b.WriteString("\r\n")
+	_ = w.header.Write(b) // a buffer takes everything
 	b.WriteString("\r\n")
 	w.head, w.header = b.Bytes(), http.Header{} // a stream keeps what it needs
+}
+
+// room is an empty buffer for a head and a small body.
+func (w *plainWriter) room() []byte {
+	if w.rider == nil {
+		return make([]byte, 0, 1<<10)
+	}
+	w.pooled = w.rider.lane.answers.Get().(*[]byte)
+	return (*w.pooled)[:0]
 }
 
 // Write implements http.ResponseWriter.
@@ -173,7 +186,14 @@ func (w *plainWriter) Write(b []byte) (int, error) {
 	}
 	head := len(w.head)
 	w.written = true
-	n, err := w.conn.Write(append(w.head, b...))
+	w.head = append(w.head, b...)
+	n, err := w.conn.Write(w.head)
+	if w.pooled != nil {
+		if *w.pooled = w.head; cap(w.head) <= maxPooled {
+			w.rider.lane.answers.Put(w.pooled)
+		}
+		w.pooled = nil
+	}
 	w.head, w.err = nil, err
 	return max(0, n-head), err
 }

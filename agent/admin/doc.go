@@ -21,7 +21,7 @@
 // becomes the command's ID. Errors are problem documents (RFC 9457) with a stable
 // code and the next step to take.
 //
-// Plain reads take a short way past net/http (lane.go), and requests that wait for news
+// Plain requests take a short way past net/http (lane.go), and requests that wait for news
 // are parked outside of it (lot.go). The handlers see no difference.
 //
 // On the cluster port the same server answers other agents, on a table of its own:

@@ -41,6 +41,11 @@ func TestPlainRequest(t *testing.T) {
 		"a part":                  plainHead[:len(plainHead)-1],
 		"another path":            head("GET /metrics HTTP/1.1"),
 		"another method":          head("HEAD /v1/x HTTP/1.1"),
+		"a method that is none":   head("get /v1/x HTTP/1.1"),
+		"a part of a body":        head("PUT /v1/x HTTP/1.1", "Content-Length: 3") + "ab",
+		"a signed length":         head("PUT /v1/x HTTP/1.1", "Content-Length: +1") + "a",
+		"two lengths":             head("PUT /v1/x HTTP/1.1", "Content-Length: 1", "Content-Length: 1") + "a",
+		"a long body":             head("PUT /v1/x HTTP/1.1", "Content-Length: 70000") + "a",
 		"an older version":        head("GET /v1/ HTTP/1.0"),
 		"no version":              head("GET /v1/"),
 		"absolute-form":           head("GET http://a/v1/ HTTP/1.1"),
@@ -60,7 +65,7 @@ func TestPlainRequest(t *testing.T) {
 		"a control in a value":    head(ok, "A: b\x00"),
 		"a return in a value":     head(ok, "A: b\rc"),
 		"other letters":           head(ok, "A: ä"),
-		"a length":                head(ok, "Content-Length: 0"),
+		"a read with a body":      head(ok, "Content-Length: 1") + "a",
 		"chunks":                  head(ok, "transfer-encoding: chunked"),
 		"an upgrade":              head(ok, "Upgrade: h2c"),
 		"a wish about the end":    head(ok, "Connection: close"),
@@ -71,6 +76,13 @@ func TestPlainRequest(t *testing.T) {
 			t.Errorf("%s: %+v", name, req)
 		}
 	}
+	req, used = plainRequest([]byte(head("PUT /v1/x HTTP/1.1", "Content-Length: 2") + "{}GET"))
+	if req == nil || req.ContentLength != 2 || used != len(head("PUT /v1/x HTTP/1.1", "Content-Length: 2"))+2 {
+		t.Fatalf("%+v, %d bytes", req, used)
+	}
+	if b, err := io.ReadAll(req.Body); err != nil || string(b) != "{}" {
+		t.Errorf("%q, %v", b, err)
+	}
 	if req, _ := plainRequest([]byte(head(ok, strings.Split(strings.Repeat("A: b\n", laneFields-1), "\n")[:laneFields-1]...))); req == nil {
 		t.Error("as many fields as allowed are refused")
 	}
@@ -79,6 +91,7 @@ func TestPlainRequest(t *testing.T) {
 // FuzzPlainRequest holds that net/http reads the same in what we take.
 func FuzzPlainRequest(f *testing.F) {
 	f.Add([]byte(plainHead))
+	f.Add([]byte("PUT /v1/ HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Type: a/b\r\n\r\n{}"))
 	f.Add([]byte("GET /v1/ HTTP/1.1\r\nHost: a\r\nPragma: x\r\nA:\tb\t\r\n\r\nGET"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got, used := plainRequest(b)
@@ -91,13 +104,18 @@ func FuzzPlainRequest(f *testing.F) {
 			t.Fatalf("net/http: %v", err)
 		}
 		if got.Method != want.Method || got.URL.String() != want.URL.String() || got.RequestURI != want.RequestURI || got.Host != want.Host ||
-			got.Proto != want.Proto || want.ContentLength != 0 || want.Close || want.TransferEncoding != nil {
+			got.Proto != want.Proto || want.ContentLength != got.ContentLength || want.Close || want.TransferEncoding != nil {
 			t.Fatalf("%+v\n%+v", got, want)
+		}
+		body, err := io.ReadAll(got.Body)
+		wantBody, err2 := io.ReadAll(want.Body)
+		if err != nil || err2 != nil || !bytes.Equal(body, wantBody) {
+			t.Fatalf("body %q, %v; want %q, %v", body, err, wantBody, err2)
 		}
 		if d := cmp.Diff(want.Header, got.Header); d != "" {
 			t.Fatal(d)
 		}
-		if used != bytes.Index(b, []byte("\r\n\r\n"))+4 {
+		if used != bytes.Index(b, []byte("\r\n\r\n"))+4+len(body) {
 			t.Fatalf("%d bytes", used)
 		}
 	})
@@ -243,7 +261,13 @@ func TestFastLaneAnswersInOrder(t *testing.T) {
 // does not end.
 func TestFastLaneWaitsForTheRest(t *testing.T) {
 	onLane(t, func(r *laneRig) {
+		put := "PUT /v1/?6 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"
 		c, text := r.dial(), laneGet("?5")
+		c.say(put[:len(put)-1])
+		c.say(put[len(put)-1:])
+		if got := c.hear(); got != "6\r\n" {
+			t.Fatalf("%q", got)
+		}
 		for n := 1; n < len(text); n++ {
 			c.say(text[:n])
 			time.Sleep(headerTimeout - 2*coarse)
@@ -273,7 +297,7 @@ func TestFastLaneWaitsForTheRest(t *testing.T) {
 func TestFastLaneHandsOver(t *testing.T) {
 	onLane(t, func(r *laneRig) {
 		for name, text := range map[string]string{
-			"a write":     "PUT /v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}",
+			"a write":     "PUT /v1/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 			"a beginning": "GET /v2",
 			"a long head": "GET /v1/ HTTP/1.1\r\nHost: a\r\nA: " + strings.Repeat("b", laneBuffer),
 			"rubbish":     "\x16\x03\x01",

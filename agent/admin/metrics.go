@@ -3,6 +3,7 @@ package admin
 import (
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,6 +15,7 @@ type stats struct {
 	refused  *prometheus.CounterVec
 	streams  prometheus.Gauge
 	parked   prometheus.Gauge
+	counters sync.Map // of requests: requestLabels to prometheus.Counter
 }
 
 func newStats(reg prometheus.Registerer) *stats {
@@ -41,17 +43,35 @@ func newStats(reg prometheus.Registerer) *stats {
 	return s
 }
 
+// requestLabels are those of a request's counter.
+type requestLabels struct {
+	from            origin
+	method, pattern string
+	status          int
+}
+
+// counter keeps the counters that were used: to look one up by its texts costs as much as
+// to route the request.
+func (s *stats) counter(l requestLabels) prometheus.Counter {
+	if c, ok := s.counters.Load(l); ok {
+		return c.(prometheus.Counter)
+	}
+	name := l.pattern
+	if l.method != "" {
+		name = l.method + " " + name
+	}
+	c := s.requests.WithLabelValues(string(l.from), name, strconv.Itoa(l.status))
+	s.counters.Store(l, c)
+	return c
+}
+
 // observe counts an answer. Routes are patterns, so the labels are bounded.
 func (s *stats) observe(c *call, took time.Duration) {
 	status := c.w.status
 	if status == 0 {
 		status = http.StatusOK
 	}
-	name := c.route.pattern
-	if c.route.method != "" {
-		name = c.route.method + " " + name
-	}
-	s.requests.WithLabelValues(string(c.from), name, strconv.Itoa(status)).Inc()
+	s.counter(requestLabels{c.from, c.route.method, c.route.pattern, status}).Inc()
 	if !c.route.streams && !c.query().Has("index") {
 		s.seconds.WithLabelValues(string(c.from)).Observe(took.Seconds())
 	}

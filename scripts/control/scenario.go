@@ -54,8 +54,8 @@ var scenarios = [...]scenario{
 	{oneWriter, put, 1, false},
 	{"writes, 8 writers", put, 8, false},
 	{manyWriters, put, 64, false},
+	{followWrites, put, 64, true}, // right after what it is compared with
 	{"writes, 256 writers", put, 256, false},
-	{followWrites, put, 64, true},
 	{linearizable, get, 64, false},
 	{"stale reads, 64 readers", stale, 64, false},
 }

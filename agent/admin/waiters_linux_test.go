@@ -141,8 +141,6 @@ func memory() int64 {
 	debug.FreeOSMemory()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	f, _ := os.Create("/tmp/a/heap.prof")
-	f.Close()
 	return int64(m.Sys - m.HeapReleased)
 }
 
@@ -163,6 +161,9 @@ func resident(t *testing.T) int64 {
 // for how long writes wait while all are woken.
 func TestManyWaiters(t *testing.T) {
 	n := *manyWaiters
+	if raceEnabled {
+		n = min(n, 200) // each is ten times as slow
+	}
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
@@ -241,8 +242,8 @@ func (k *crowd) wakeAll(fds []int, streams bool) {
 			k.Errorf("waiter %d was woken by the change at %d, of other rows, or not by its own at %d: %s", i, others, change, got)
 			break
 		}
-		for streams && strings.Contains(got, `"tables":["cluster"]`) { // on a slow machine the name is told first
-			got = k.read(fd)
+		for streams && !strings.Contains(got, `"settings"`) && (strings.Contains(got, `"cluster"`) || strings.Contains(got, "still here")) {
+			got = k.read(fd) // a slow machine tells of something else first
 		}
 		if streams && !strings.Contains(got, `"settings"`) {
 			k.Errorf("stream %d: %s", i, got)

@@ -199,7 +199,7 @@ func TestManyWaiters(t *testing.T) {
 			if n >= 5_000 {
 				goal = waiterGoal
 			}
-			if each > goal {
+			if each > goal && !raceEnabled { // which takes memory of its own
 				t.Errorf("%d bytes for each of %d waiters, goal %d", each, n, goal)
 			}
 			k.wakeAll(fds, streams)

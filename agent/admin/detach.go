@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
@@ -115,8 +116,8 @@ func (s *spot) handBack() bool {
 	if len(s.next) == 0 && (s.wait(0, 0, idleTimeout) != wokeByCaller || len(s.next) == 0) {
 		return false
 	}
-	if l := s.lot.lane; l != nil {
-		return l.take(s.conn, s.next, idleTimeout)
+	if _, secure := s.conn.(*tls.Conn); s.lot.lane != nil && !secure {
+		return s.lot.lane.take(s.conn, s.next, idleTimeout)
 	}
 	return s.lot.returned.give(&begun{Conn: s.conn, head: s.next})
 }

@@ -258,6 +258,9 @@ func plainStart(b []byte) (req *http.Request, used int) {
 	if !ok || strings.ContainsFunc(target, func(c rune) bool { return c <= ' ' || c >= 0x7f }) {
 		return nil, 0
 	}
+	if strings.Contains(target, "//") || strings.Contains(target, "/.") {
+		return nil, 0 // which the mux answers with a redirect, and that without a body
+	}
 	u, err := url.ParseRequestURI(target)
 	if err != nil {
 		return nil, 0
@@ -299,7 +302,7 @@ func plainFields(b []byte, req *http.Request) bool {
 		key, text := textproto.CanonicalMIMEHeaderKey(string(name)), string(value)
 		switch key {
 		case "Host":
-			if req.Host != "" || !every(value, isHostChar) {
+			if text == "" || req.Host != "" || !every(value, isHostChar) {
 				return false
 			}
 			req.Host = text

@@ -16,6 +16,9 @@ func TestShipment(t *testing.T) {
 		c := newTrio(t)
 		defer c.stopAll()
 		l := c.leader("")
+		if none := l.store.ProposeAll(t.Context(), nil); len(none) != 0 {
+			t.Fatalf("%+v of nothing", none)
+		}
 		out := l.store.ProposeAll(t.Context(), []fsm.Proposal{
 			putIf("row", "first", fsm.Absent), putIf("row", "second", fsm.Absent), put("other"),
 		})

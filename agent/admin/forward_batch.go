@@ -174,6 +174,9 @@ func (f *Forwarder) load(leader peer.ID, l *lane, first bool) []*cargo {
 	n, bytes := 0, 0
 	if !first && l.flights > 1 && time.Since(l.departed) < flightPatience {
 		l.flights-- // it was slow; the others are not
+		if len(l.waiting) > 0 && !l.watched {
+			f.watch(leader, l)
+		}
 		return nil
 	}
 	for n < len(l.waiting) && n < fsm.MaxEntryItems {

@@ -214,7 +214,7 @@ func mayBecomePlain(b []byte) bool {
 		head, _ := plainStart(b)
 		return head != nil // and so it is the body that is not whole
 	}
-	for method := range strings.SplitSeq(plainMethods, " ") {
+	for _, method := range plainMethods() {
 		start := method + plainPath
 		if n := min(len(b), len(start)); string(b[:n]) == start[:n] {
 			return true
@@ -223,10 +223,11 @@ func mayBecomePlain(b []byte) bool {
 	return false
 }
 
-const (
-	plainMethods = "GET PUT POST DELETE PATCH"
-	plainPath    = " /v1/"
-)
+const plainPath = " /v1/"
+
+func plainMethods() [5]string {
+	return [...]string{http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete, http.MethodPatch}
+}
 
 // plainRequest reads the request at the beginning of b, which takes used bytes. It is nil
 // when the request is not whole, or not plain: then there is nothing to say about it.
@@ -277,7 +278,7 @@ func plainStart(b []byte) (req *http.Request, used int) {
 
 // plainMethod is the method that b spells; none for others.
 func plainMethod(b []byte) string {
-	for _, m := range []string{http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete, http.MethodPatch} {
+	for _, m := range plainMethods() {
 		if string(b) == m {
 			return m
 		}

@@ -116,6 +116,7 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, of listener) error 
 	}
 	end, stop := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer stop()
+	defer context.AfterFunc(end, cancel)() // handlers that are still at work end with it
 	close(stopLot)
 	lot.shut(end)
 	if lot.lane != nil {

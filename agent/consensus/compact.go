@@ -3,6 +3,7 @@ package consensus
 import (
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -17,6 +18,9 @@ const (
 	logBudget     = 64 << 20
 	trailingMost  = 10_240 // entries
 	trailingLeast = 64
+	// snapshotAgain is how long after a snapshot that failed the next one is tried, with
+	// the next entry.
+	snapshotAgain = 30 * time.Second
 )
 
 // appetite counts what is added to the log between two snapshots.
@@ -47,6 +51,12 @@ func (a *appetite) ate(ls []*raft.Log) {
 	}
 }
 
+// leave counts again what was taken for a snapshot that failed.
+func (a *appetite) leave(bytes, entries int64) {
+	a.bytes.Add(bytes)
+	a.entries.Add(entries)
+}
+
 // trailing is how many entries stay before a snapshot: room bytes of them, as entries
 // were lately.
 func trailing(room, bytes, entries int64) uint64 {
@@ -62,19 +72,28 @@ func (s *Store) compact() {
 			return
 		}
 		bytes, entries := s.appetite.bytes.Swap(0), s.appetite.entries.Swap(0)
-		rc := s.raft.ReloadableConfig()
-		rc.TrailingLogs = trailing(s.appetite.budget.Load()/4, bytes, entries)
-		if err := s.raft.ReloadConfig(rc); err != nil {
-			s.log.Error().Err(err).Msg("raft takes no new settings") // a defect: ours are in bounds
-		}
-		switch err := s.raft.Snapshot().Error(); {
+		s.keepTrailing(trailing(s.appetite.budget.Load()/4, bytes, entries))
+		err := s.raft.Snapshot().Error()
+		s.keepTrailing(trailingMost)
+		switch {
 		case err == nil:
 			s.log.Debug().Int64("bytes", bytes).Int64("entries", entries).Msg("log compacted")
 		case errors.Is(err, raft.ErrRaftShutdown), errors.Is(err, raft.ErrNothingNewToSnapshot):
 		default:
-			s.log.Warn().Err(err).Msg("snapshot failed; the log grows until the next one")
+			s.log.Warn().Err(err).Dur("again_in", snapshotAgain).Msg("snapshot failed; the log grows until the next one")
+			pause(s.life, snapshotAgain)
+			s.appetite.leave(bytes, entries)
 		}
 		s.appetite.budget.Store(max(s.cfg.LogBudget, s.newestSnapshot()))
+	}
+}
+
+// keepTrailing says how many entries before a snapshot stay.
+func (s *Store) keepTrailing(entries uint64) {
+	rc := s.raft.ReloadableConfig()
+	rc.TrailingLogs = entries
+	if err := s.raft.ReloadConfig(rc); err != nil {
+		s.log.Error().Err(err).Msg("raft takes no new settings") // a defect: ours are in bounds
 	}
 }
 

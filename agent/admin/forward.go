@@ -33,6 +33,7 @@ type Forwarder struct {
 	mu     sync.Mutex
 	closed bool
 	lanes  map[peer.ID]*lane
+	hops   map[peer.ID][]*hop // that are idle
 	conns  map[*trackedConn]bool
 }
 
@@ -45,7 +46,7 @@ const (
 // NewForwarder makes a Forwarder over dial, which must return a connection whose
 // other end has proved to be the node. Close it.
 func NewForwarder(dial func(context.Context, peer.ID) (net.Conn, error)) *Forwarder {
-	f := &Forwarder{dial: dial, lanes: map[peer.ID]*lane{}, conns: map[*trackedConn]bool{}}
+	f := &Forwarder{dial: dial, lanes: map[peer.ID]*lane{}, hops: map[peer.ID][]*hop{}, conns: map[*trackedConn]bool{}}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.http = &http.Client{
 		Transport: &http.Transport{

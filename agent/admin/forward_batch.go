@@ -205,7 +205,7 @@ func (f *Forwarder) deliver(leader peer.ID, batch []*cargo) []outcome {
 		in.Items[i] = w.item
 	}
 	var answer applyAnswer
-	err := f.ask(ctx, leader, http.MethodPost, "/v1/internal/apply", &in, &answer)
+	err := f.flight(ctx, leader, &in, &answer)
 	if err == nil && len(answer.Items) != len(batch) {
 		err = fmt.Errorf("call node %s: %d results for %d commands", leader, len(answer.Items), len(batch))
 	}

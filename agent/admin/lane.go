@@ -35,7 +35,9 @@ type fastLane struct {
 	slots   *slots
 	who     func(net.Conn) context.Context
 	log     zerolog.Logger
-	buffers sync.Pool // of *[laneBuffer]byte
+	peers   bool      // the callers are agents
+	size    int       // bytes of a request, and of what follows it; longer ones are net/http's
+	buffers sync.Pool // of *[]byte
 	answers sync.Pool // of *[]byte
 	wg      sync.WaitGroup
 
@@ -45,17 +47,22 @@ type fastLane struct {
 }
 
 const (
-	laneBuffer = 4 << 10 // bytes of a request, and of what follows it; longer ones are net/http's
+	laneBuffer = 4 << 10
+	peerBuffer = 64 << 10 // a flight of commands fits, as a rule
 	laneFields = 32
 	// coarse is how much earlier than said a deadline may pass: to arm one for each
 	// request costs more than to parse it.
 	coarse = time.Second
 )
 
-func newFastLane(h http.Handler, l *lot, who func(net.Conn) context.Context) *fastLane {
+func newFastLane(h http.Handler, l *lot, who func(net.Conn) context.Context, peers bool) *fastLane {
+	size := laneBuffer
+	if peers {
+		size = peerBuffer
+	}
 	return &fastLane{
-		handler: h, lot: l, slots: l.slots, who: who, conns: map[*rider]struct{}{},
-		buffers: sync.Pool{New: func() any { return new([laneBuffer]byte) }},
+		handler: h, lot: l, slots: l.slots, who: who, conns: map[*rider]struct{}{}, peers: peers, size: size,
+		buffers: sync.Pool{New: func() any { return new(make([]byte, size)) }},
 		answers: sync.Pool{New: func() any { return new(make([]byte, 0, 2<<10)) }},
 	}
 }
@@ -67,7 +74,8 @@ func (l *fastLane) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, secure := c.(*tls.Conn); secure || !l.take(c, nil, headerTimeout) {
+		// The handshake of an agent's connection is over; that of others has not begun.
+		if _, secure := c.(*tls.Conn); secure && !l.peers || !l.take(c, nil, headerTimeout) {
 			return c, nil
 		}
 	}
@@ -85,7 +93,7 @@ func (l *fastLane) take(c net.Conn, head []byte, patience time.Duration) bool {
 	r := &rider{lane: l, conn: c, ctx: l.who(c), remote: c.RemoteAddr().String()}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed.Load() || len(head) > laneBuffer {
+	if l.closed.Load() || len(head) > l.size {
 		return false
 	}
 	l.conns[r] = struct{}{}
@@ -127,18 +135,19 @@ type rider struct {
 }
 
 func (r *rider) ride(head []byte, patience time.Duration) {
-	buf := r.lane.buffers.Get().(*[laneBuffer]byte)
-	have := copy(buf[:], head)
+	pooled := r.lane.buffers.Get().(*[]byte)
+	buf := *pooled
+	have := copy(buf, head)
 	left := false
 	for ; ; patience = idleTimeout {
 		if have == 0 {
-			if have = r.read(buf[:], patience); have == 0 {
+			if have = r.read(buf, patience); have == 0 {
 				break
 			}
 		}
 		req, used := plainRequest(buf[:have])
-		if req == nil && mayBecomePlain(buf[:have]) { // the lot has read a byte of it
-			more := r.read(buf[have:], headerTimeout)
+		if req == nil && have < len(buf) && mayBecomePlain(buf[:have]) { // the lot has read a byte of it
+			more := r.more(buf, have)
 			if head, _ := plainStart(buf[:have]); more == 0 && head == nil {
 				break // it would be net/http's end, too; a body may be late
 			}
@@ -155,10 +164,24 @@ func (r *rider) ride(head []byte, patience time.Duration) {
 			left = w.hijacked
 			break
 		}
-		have = copy(buf[:], buf[used:have])
+		have = copy(buf, buf[used:have])
 	}
 	r.leave(left)
-	r.lane.buffers.Put(buf)
+	r.lane.buffers.Put(pooled)
+}
+
+// more reads what is missing of a request: one piece, or from an agent as many as it takes.
+func (r *rider) more(buf []byte, have int) (n int) {
+	for {
+		m := r.read(buf[have+n:], headerTimeout)
+		n += m
+		if m == 0 || !r.lane.peers || have+n == len(buf) || !mayBecomePlain(buf[:have+n]) {
+			return n
+		}
+		if req, used := plainStart(buf[:have+n]); req != nil && req.ContentLength <= int64(have+n-used) {
+			return n
+		}
+	}
 }
 
 // read waits for something to come; 0 when nothing does.
@@ -214,12 +237,8 @@ func (r *rider) leave(left bool) {
 	}
 }
 
-// mayBecomePlain reports whether b is the beginning of a plain request, and there is room
-// for the rest.
+// mayBecomePlain reports whether b is the beginning of a plain request.
 func mayBecomePlain(b []byte) bool {
-	if len(b) == laneBuffer {
-		return false
-	}
 	if bytes.Contains(b, []byte("\r\n\r\n")) {
 		head, _ := plainStart(b)
 		return head != nil // and so it is the body that is not whole

@@ -143,7 +143,7 @@ func newLaneRig(t *testing.T) *laneRig {
 		t.Fatal(err)
 	}
 	sl := newSlots(ln)
-	r.lane = newFastLane(r, &lot{slots: sl, returned: newReturned(ln.Addr())}, func(net.Conn) context.Context { return context.Background() })
+	r.lane = newFastLane(r, &lot{slots: sl, returned: newReturned(ln.Addr())}, func(net.Conn) context.Context { return context.Background() }, false)
 	r.ln = ln
 	go func() {
 		_, _ = r.lane.Accept() // ends with the listener

@@ -27,7 +27,7 @@ const (
 // ServeLocal answers callers on the agent's own socket, who are known by their
 // user, until ctx ends. It closes ln and returns when no request is left.
 func (s *Server) ServeLocal(ctx context.Context, ln net.Listener) error {
-	return s.serve(ctx, ln, listener{s.socket, true, func(ctx context.Context, c net.Conn) context.Context {
+	return s.serve(ctx, ln, listener{s.socket, false, func(ctx context.Context, c net.Conn) context.Context {
 		name, err := s.cfg.SocketUser(c)
 		if err != nil {
 			s.log.Warn().Err(err).Msg("caller on the socket refused")
@@ -39,7 +39,7 @@ func (s *Server) ServeLocal(ctx context.Context, ln net.Listener) error {
 // ServeTCP answers callers with tokens until ctx ends. For HTTPS ln is a TLS
 // listener. It closes ln and returns when no request is left.
 func (s *Server) ServeTCP(ctx context.Context, ln net.Listener) error {
-	return s.serve(ctx, ln, listener{s.tcp, true, nil})
+	return s.serve(ctx, ln, listener{s.tcp, false, nil})
 }
 
 type peerKey struct{}
@@ -54,7 +54,7 @@ type peerIdentity struct {
 // connection that it does not know is refused. It closes ln and returns when no
 // request is left.
 func (s *Server) ServePeers(ctx context.Context, ln net.Listener, peerOf func(net.Conn) (peer.ID, peer.Class, bool)) error {
-	return s.serve(ctx, ln, listener{s.peers, false, func(ctx context.Context, c net.Conn) context.Context {
+	return s.serve(ctx, ln, listener{s.peers, true, func(ctx context.Context, c net.Conn) context.Context {
 		id, class, ok := peerOf(c)
 		if !ok {
 			return ctx
@@ -66,7 +66,7 @@ func (s *Server) ServePeers(ctx context.Context, ln net.Listener, peerOf func(ne
 // listener is what sets one apart from the others.
 type listener struct {
 	handler http.Handler
-	lane    bool // it has one
+	peers   bool // its callers are agents
 	who     func(context.Context, net.Conn) context.Context
 }
 
@@ -97,14 +97,10 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, of listener) error 
 		ConnState:         slots.connState,
 		ErrorLog:          logs.Std(s.log, zerolog.DebugLevel),
 	}
-	door := net.Listener(slots)
-	if of.lane {
-		lot.lane = newFastLane(h, lot, func(c net.Conn) context.Context { return connContext(base, c) })
-		lot.lane.log = s.log
-		door = lot.lane
-	}
+	lot.lane = newFastLane(h, lot, func(c net.Conn) context.Context { return connContext(base, c) }, of.peers)
+	lot.lane.log = s.log
 	served := make(chan error, 1)
-	go func() { served <- hs.Serve(door) }()
+	go func() { served <- hs.Serve(lot.lane) }()
 	var helpers sync.WaitGroup
 	helpers.Go(func() { _ = hs.Serve(lot.returned) }) // ends when it is closed, without saying more
 	stopLot := make(chan struct{})
@@ -120,9 +116,7 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, of listener) error 
 	defer context.AfterFunc(end, cancel)() // handlers that are still at work end with it
 	close(stopLot)
 	lot.shut(end)
-	if lot.lane != nil {
-		lot.lane.shut(end)
-	}
+	lot.lane.shut(end)
 	if hs.Shutdown(end) != nil {
 		cancel()
 		_ = hs.Close() // its error is the listener's, which Shutdown has closed

@@ -152,3 +152,39 @@ func readCache(path string) (fsm.View, error) {
 	defer file.Close()
 	return fsm.ReadCache(io.LimitReader(file, maxCache))
 }
+
+// CachedCluster is what a node remembers of its cluster while its agent is down.
+type CachedCluster struct {
+	Cluster  string             `json:"cluster"`
+	ID       string             `json:"id"`
+	Revision uint64             `json:"revision"`
+	At       time.Time          `json:"at"` // of the newest change
+	Nodes    []RememberedMember `json:"nodes"`
+}
+
+// RememberedMember is a node of CachedCluster.
+type RememberedMember struct {
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	Addr    string `json:"cluster_addr"`
+	Door    string `json:"door"`
+	State   string `json:"state"`
+	Version string `json:"version"`
+	Boot    uint64 `json:"boot"`
+}
+
+// Remembered reads state.cache, and leaves it where it is.
+func Remembered(cfg config.Config) (CachedCluster, error) {
+	v, err := readCache(filepath.Join(cfg.DataDir, cacheFileName))
+	if err != nil {
+		return CachedCluster{}, err
+	}
+	out := CachedCluster{Revision: v.Revision(), At: v.At().UTC(), Nodes: []RememberedMember{}}
+	if row := v.Cluster(); row != nil {
+		out.Cluster, out.ID = row.Name, row.UUID
+	}
+	for _, n := range v.Nodes() {
+		out.Nodes = append(out.Nodes, RememberedMember{string(n.ID), n.Name, n.Addr, n.Door, string(n.State), n.Version, n.Boot})
+	}
+	return out, nil
+}

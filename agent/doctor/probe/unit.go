@@ -38,6 +38,27 @@ func Unit(ctx context.Context) *doctor.Unit {
 	return parseUnit(string(text))
 }
 
+// journalLines is how many lines of the journal are read.
+const journalLines = "2000"
+
+// Journal is what the service usher logged last; nothing where systemd is not in charge.
+func Journal(ctx context.Context) ([]byte, error) {
+	if _, err := os.Stat("/run/systemd/system"); err != nil {
+		return nil, nil
+	}
+	journalctl, err := exec.LookPath("journalctl")
+	if err != nil {
+		return nil, nil
+	}
+	cmd := exec.CommandContext(ctx, journalctl, "--unit=usher.service", "--lines="+journalLines, "--output=short-iso", "--no-pager", "--quiet")
+	cmd.WaitDelay = time.Second
+	text, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("journalctl: %w", err)
+	}
+	return text, nil
+}
+
 // parseUnit reads systemctl's KEY=VALUE lines.
 func parseUnit(text string) *doctor.Unit {
 	u := &doctor.Unit{}

@@ -66,7 +66,7 @@ func (p *physician) facts(ctx context.Context) doctor.Facts {
 	all.Go(func() { f.Ports = p.ownPorts(local) })
 	v := p.view()
 	f.Address = addressFacts(p.advertise, nil)
-	f.Raft, f.Engines, f.Versions = p.raftFacts(v), p.engineFacts(), versionsOf(v)
+	f.Engines, f.Versions = p.engineFacts(), versionsOf(v)
 	others := make([]*fsm.Node, 0, len(v.Nodes()))
 	for _, n := range v.Nodes() {
 		if n.ID != p.self {
@@ -79,6 +79,7 @@ func (p *physician) facts(ctx context.Context) doctor.Facts {
 		all.Go(func() { f.Peers[i] = p.other(ctx, n) })
 	}
 	all.Wait()
+	f.Raft = p.raftFacts(v) // now: the dials have told who is away
 	return f
 }
 

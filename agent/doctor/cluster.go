@@ -3,6 +3,7 @@ package doctor
 import (
 	"cmp"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -24,13 +25,25 @@ func reach(f Facts) []Line {
 		tried := strings.Join(p.Addrs, ", ")
 		if p.Err != nil {
 			out = append(out, ok(there, "no connection to %s: %s", tried, oneLine(p.Err)).as(Failed,
-				"is "+p.Name+" running? does a firewall let 14747/tcp or its port pass from here? try nc -vz HOST PORT"))
+				"is "+p.Name+" running? does a firewall let its cluster port pass from here?"+tryPort(p.Addrs)))
 		} else {
 			out = append(out, ok(there, "answers at %s", tried))
 		}
 		out = append(out, p.back(f, back))
 	}
 	return out
+}
+
+// tryPort is how a person knocks by hand.
+func tryPort(addrs []string) string {
+	if len(addrs) == 0 {
+		return ""
+	}
+	host, port, err := net.SplitHostPort(addrs[0])
+	if err != nil {
+		return ""
+	}
+	return " try: nc -vz " + host + " " + port
 }
 
 func (p Peer) back(f Facts, check string) Line {
@@ -66,7 +79,7 @@ func clock(f Facts) []Line {
 	}
 	worst := slices.MaxFunc(seen, func(a, b Peer) int { return cmp.Compare(a.surely(), b.surely()) })
 	off := worst.surely()
-	l := ok(check, "at most %s off the other %s's (%s), give or take %s", shown(worst.Offset.Abs()), plural(len(seen), "node"), worst.Name, shown(worst.Within))
+	l := ok(check, "compared with %s: at most %s apart (%s), give or take %s", plural(len(seen), "node"), shown(worst.Offset.Abs()), worst.Name, shown(worst.Within))
 	if off <= ClockWarning {
 		return one(l)
 	}

@@ -121,11 +121,11 @@ func quorum(f Facts) []Line {
 	case r.Central == "":
 		return one(ok(check, "%s, and no central node", servers).as(Failed, "wait for an election; if none comes, look at clock, ports and disks of the voters"))
 	case r.LastContact < 0 || r.LastContact > contactWarning:
-		last := "never"
+		last := "was never heard"
 		if r.LastContact >= 0 {
-			last = shown(r.LastContact) + " ago"
+			last = "was last heard " + shown(r.LastContact) + " ago"
 		}
-		return one(ok(check, "%s, %s is central, and was last heard %s", servers, r.Central, last).as(Warning, "look at the lines about "+r.Central))
+		return one(ok(check, "%s, %s is central, and %s", servers, r.Central, last).as(Warning, "look at the lines about "+r.Central))
 	case len(r.Away) > 0:
 		return one(ok(check, "%s%s; %s is central", servers, missing(r.Away), r.Central).as(Warning,
 			"start them again; if a machine is lost for good: usher node remove NODE, and let another one join"))

@@ -46,8 +46,8 @@ func bounded[T any](ctx context.Context, busy *atomic.Bool, look func() (T, erro
 	}
 	done := make(chan result, 1)
 	go func() {
-		defer busy.Store(false)
 		v, err := look()
+		busy.Store(false) // before the answer: whoever has it may look again
 		done <- result{v, err}
 	}()
 	select {

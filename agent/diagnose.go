@@ -179,7 +179,7 @@ func lookUp(ctx context.Context, nw transport.Network, cfg config.Config) []doct
 		}
 	}
 	for _, c := range cfg.Cluster.Join {
-		host, _, err := net.SplitHostPort(withPort(c, transport.DefaultPort))
+		host, _, err := net.SplitHostPort(withPort(c))
 		if err == nil {
 			add("cluster.join", host)
 		}

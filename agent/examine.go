@@ -128,7 +128,7 @@ func remembered(cfg config.Config, self identity.Node, own string) []doctor.Peer
 	}
 	if len(out) == 0 {
 		for _, c := range cfg.Cluster.Join {
-			if addr := withPort(c, transport.DefaultPort); addr != own {
+			if addr := withPort(c); addr != own {
 				out = append(out, doctor.Peer{Name: addr, Addrs: []string{addr}})
 			}
 		}

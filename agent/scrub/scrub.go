@@ -65,7 +65,9 @@ func New(literals ...[]byte) *Scrubber {
 	return s
 }
 
-// names that say that a value is secret, in headers, fields, queries and flags.
+// secretNames say that a value is secret, in headers, fields, queries and flags.
+//
+//nolint:gosec // it holds names, no secret
 const secretNames = `(?:[\w-]*(?:password|passwd|secret|api[_-]?key|private[_-]?key|recovery[_-]?key|credential)[\w-]*|[\w-]*token|authorization|cookie|set-cookie)`
 
 func forms() []form {

@@ -149,6 +149,9 @@ func (p *program) hello(ctx context.Context, client *admin.Client) (bool, error)
 
 func (p *program) examineByAgent(ctx context.Context, client *admin.Client, out *doctorAnswer, local bool) error {
 	r, err := client.Doctor(ctx)
+	if isCode(err, admin.CodeNotFound) {
+		return failed("upgrade usher on that node and restart its agent", "the agent at %s is older than this command and cannot examine itself", client.Address())
+	}
 	if err != nil {
 		return err
 	}

@@ -115,6 +115,15 @@ func TestExamineFromOutside(t *testing.T) {
 		if diff := cmp.Diff(before, contents(t, n.Config.DataDir)); diff != "" {
 			t.Errorf("the data directory has changed:\n%s", diff)
 		}
+		empty := n.Config
+		empty.DataDir = t.TempDir()
+		if err := os.Chmod(empty.DataDir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		agent.Examine(t.Context(), empty, agent.ExamineOptions{Network: n.Host})
+		if info, err := os.Stat(empty.DataDir); err != nil || info.Mode().Perm() != 0o755 {
+			t.Errorf("the mode of an empty directory was changed: %v (%v)", info.Mode(), err)
+		}
 		absent := n.Config
 		absent.DataDir = filepath.Join(n.Config.DataDir, "absent")
 		if v := verdicts(doctor.Judge(agent.Examine(t.Context(), absent, agent.ExamineOptions{Network: n.Host}))); v["data directory"] != doctor.Failed {

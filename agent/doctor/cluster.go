@@ -115,7 +115,7 @@ func quorum(f Facts) []Line {
 	reached := len(r.Voters) - len(r.Away)
 	servers := fmt.Sprintf("%d of %d voters reached", reached, len(r.Voters))
 	switch {
-	case !r.Quorum:
+	case !r.Quorum, reached <= len(r.Voters)/2: // the second knows it a moment before Raft does
 		return one(ok(check, "there is none: %s%s", servers, missing(r.Away)).as(Failed,
 			"start the servers that are away; if most of them are lost for good, disks and all: usher recover on one that is left"))
 	case r.Central == "":

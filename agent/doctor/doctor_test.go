@@ -124,6 +124,7 @@ func cases() []struct {
 		{"clock of one 3 s", func(f *Facts) { f.Peers[0].Offset = -3 * time.Second }},
 		{"own clock 40 s", func(f *Facts) { f.Peers[0].Offset, f.Peers[1].Offset = 40*time.Second, 41*time.Second }},
 		{"no quorum", func(f *Facts) { f.Raft.Quorum, f.Raft.Away, f.Raft.Central = false, []string{"n2", "n3"}, "" }},
+		{"no quorum in a moment", func(f *Facts) { f.Raft.Away = []string{"n2", "n3"} }},
 		{"no central", func(f *Facts) { f.Raft.Central = "" }},
 		{"central silent", func(f *Facts) { f.Raft.LastContact = 20 * time.Second }},
 		{"central never heard", func(f *Facts) { f.Raft.LastContact = -1 }},

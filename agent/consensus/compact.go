@@ -18,9 +18,9 @@ const (
 	logBudget     = 64 << 20
 	trailingMost  = 10_240 // entries
 	trailingLeast = 64
-	// snapshotAgain is how long after a snapshot that failed the next one is tried, with
-	// the next entry.
-	snapshotAgain = 30 * time.Second
+	// After a snapshot that failed the next one is tried with an entry that comes this much
+	// later; each time twice as much, up to the second.
+	snapshotAgain, snapshotAgainMost = 100 * time.Millisecond, 30 * time.Second
 )
 
 // appetite counts what is added to the log between two snapshots.
@@ -65,6 +65,7 @@ func trailing(room, bytes, entries int64) uint64 {
 
 // compact takes snapshots until the store closes.
 func (s *Store) compact() {
+	again := snapshotAgain
 	for {
 		select {
 		case <-s.appetite.full:
@@ -77,14 +78,16 @@ func (s *Store) compact() {
 		s.keepTrailing(trailingMost)
 		switch {
 		case err == nil:
+			again = snapshotAgain
 			s.log.Debug().Int64("bytes", bytes).Int64("entries", entries).Msg("log compacted")
 		case errors.Is(err, raft.ErrRaftShutdown), errors.Is(err, raft.ErrNothingNewToSnapshot):
 		default:
-			s.log.Warn().Err(err).Dur("again_in", snapshotAgain).Msg("snapshot failed; the log grows until the next one")
-			pause(s.life, snapshotAgain)
+			s.log.Warn().Err(err).Dur("again_in", again).Msg("snapshot failed; the log grows until the next one")
+			pause(s.life, again)
+			again = min(2*again, snapshotAgainMost)
 			s.appetite.leave(bytes, entries)
 		}
-		s.appetite.budget.Store(max(s.cfg.LogBudget, s.newestSnapshot()))
+		s.appetite.budget.Store(max(s.cfg.LogBudget, s.newestSnapshot().Size))
 	}
 }
 
@@ -97,11 +100,11 @@ func (s *Store) keepTrailing(entries uint64) {
 	}
 }
 
-// newestSnapshot is the size of the newest one in bytes, 0 when there is none.
-func (s *Store) newestSnapshot() int64 {
+// newestSnapshot is what is said of the newest one; zero when there is none.
+func (s *Store) newestSnapshot() raft.SnapshotMeta {
 	list, err := s.cfg.Stores.Snapshots.List()
 	if err != nil || len(list) == 0 {
-		return 0
+		return raft.SnapshotMeta{}
 	}
-	return list[0].Size
+	return *list[0]
 }

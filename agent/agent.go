@@ -41,6 +41,7 @@ type Options struct {
 	Now     func() time.Time  // nil: time.Now
 	Log     zerolog.Logger
 	Level   *logs.Level // follows the setting log.level; nil: it does not
+	Ring    *logs.Ring  // that Log writes to as well, for usher debug; nil: none
 	Version string
 	Machine func() Machine // nil: this machine's load
 	// SocketUser says who calls on the admin socket; nil asks the operating system.

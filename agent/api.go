@@ -24,6 +24,7 @@ func (a *Agent) openAPI() error {
 		Backend: backend{a}, Forwarder: a.forward, Hosts: a.apiHosts(), SocketUser: a.opts.SocketUser,
 		ValidateTask: scheduler.Validate, ValidateSetting: validateSetting,
 		NextDue: func(t fsm.Task, after time.Time, n int) []time.Time { return scheduler.Next(t, after, n) },
+		Debug:   a.debug(),
 		Metrics: promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{}),
 		Now:     a.now, Log: logs.For(a.log, "admin"), Registerer: a.registry,
 	})

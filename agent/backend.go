@@ -116,7 +116,7 @@ func (b backend) RemoveNode(ctx context.Context, p fsm.Proposal, force bool) (fs
 	}
 	if !force && slices.Contains(st.Voters, cmd.ID) && alive <= voters/2 {
 		return fsm.Result{}, &fsm.Error{Code: fsm.CodeState, Message: fmt.Sprintf(
-			"without this node only %d of %d voters would be alive, no majority: bring others up first, or say --force", alive, voters)}
+			"without this node only %d of %d voters would be alive, no majority, and nothing could be changed any more: bring the others up first, or remove those that are lost; --force does it all the same", alive, voters)}
 	}
 	return b.store.Apply(ctx, p)
 }

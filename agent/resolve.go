@@ -37,16 +37,17 @@ func (a *Agent) addresses(id peer.ID) []string {
 		add(n.Addr)
 	}
 	for _, c := range a.cfg.Cluster.Join {
-		add(withPort(c, transport.DefaultPort))
+		add(withPort(c))
 	}
 	return out
 }
 
-func withPort(hostport, port string) string {
+// withPort is a contact with the default port unless it names one.
+func withPort(hostport string) string {
 	if _, _, err := net.SplitHostPort(hostport); err == nil {
 		return hostport
 	}
-	return net.JoinHostPort(hostport, port)
+	return net.JoinHostPort(hostport, transport.DefaultPort)
 }
 
 // dialNode reaches a node of the cluster by its ID.
@@ -134,7 +135,7 @@ func (a *Agent) contacts() []string {
 		}
 	}
 	for _, c := range a.cfg.Cluster.Join {
-		if c = withPort(c, transport.DefaultPort); c != a.advertise && !slices.Contains(out, c) {
+		if c = withPort(c); c != a.advertise && !slices.Contains(out, c) {
 			out = append(out, c)
 		}
 	}

@@ -108,6 +108,11 @@ func expectedAccess(rt route, name string, via origin, role fsm.Role, internal b
 	switch {
 	case rt.pattern == "/v1/snapshot", strings.HasPrefix(rt.pattern, "/v1/tokens"), strings.HasPrefix(rt.pattern, "/v1/join-tokens"):
 		needs = fsm.RoleAdmin
+	case strings.HasPrefix(rt.pattern, "/v1/debug/"):
+		if via == originTCP { // from another machine
+			return "denied"
+		}
+		needs = fsm.RoleAdmin
 	case rt.pattern == "/v1/audit":
 		needs = fsm.RoleOperator
 	case rt.method == http.MethodGet:

@@ -141,6 +141,9 @@ type Config struct {
 	Metrics     http.Handler
 	OpenMetrics bool
 
+	// Debug is what the agent shows of itself when it is looked into.
+	Debug Debug
+
 	Now        func() time.Time      // nil: time.Now
 	Rand       io.Reader             // of tokens' secrets; nil: crypto/rand
 	Log        zerolog.Logger        // for the component admin

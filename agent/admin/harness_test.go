@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -19,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"github.com/ushercluster/usher/agent/doctor"
 	"github.com/ushercluster/usher/agent/peer"
 	"github.com/ushercluster/usher/fsm"
 	"github.com/ushercluster/usher/transport/memnet"
@@ -43,6 +45,25 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 	if diff := cmp.Diff(string(want), string(got)); diff != "" {
 		t.Errorf("%s differs (-want +got), run with -update if it should:\n%s", name, diff)
+	}
+}
+
+// rigDebug is what an agent would show of itself.
+func rigDebug(n *rigNode) Debug {
+	return Debug{
+		Diagnose: func(context.Context) ([]doctor.Line, error) {
+			return []doctor.Line{{Check: "clock", Verdict: doctor.Failed, Seen: "an hour off", Next: "set it"}}, nil
+		},
+		Reach: func(_ context.Context, id peer.ID) error {
+			if id == n2 {
+				return errors.New("connection refused")
+			}
+			return nil
+		},
+		Config:  func(w io.Writer) error { _, err := io.WriteString(w, "data_dir: /var/lib/usher\n"); return err },
+		Machine: func(context.Context) ([]byte, error) { return []byte(`{"os":"linux"}`), nil },
+		Logs:    func() ([][]byte, uint64) { return [][]byte{[]byte(`{"message":"hunter2"}`), []byte(`{}`)}, 7 },
+		Scrub:   func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("hunter2"), []byte("x")) },
 	}
 }
 
@@ -121,6 +142,7 @@ func newRig(t testing.TB, change ...func(peer.ID, *Config)) *rig {
 				}
 				return nil
 			},
+			Debug:   rigDebug(n),
 			Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "usher_up 1\n") }),
 		}
 		for _, c := range change {

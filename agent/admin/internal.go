@@ -18,6 +18,8 @@ func internalRoutes() []route {
 		internalRoute(http.MethodPost, "/v1/internal/dialback", "Try to reach a joining machine", internalDialBack),
 		internalRoute(http.MethodGet, "/v1/internal/boot", "The caller's last start, as the node table has it", internalBoot),
 		internalRoute(http.MethodPost, "/v1/internal/forget", "Take the caller, which was rolled back, out of Raft", internalForget),
+		internalRoute(http.MethodGet, "/v1/internal/clock", "This node's wall clock", internalClock),
+		internalRoute(http.MethodPost, "/v1/internal/reach", "Try a fresh connection to the caller", internalReach),
 		internalRoute(http.MethodGet, "/v1/internal/local", "What this node knows of itself", internalLocal),
 		internalRoute(http.MethodGet, "/v1/internal/sessions", "This node's sessions", internalSessions, withPages,
 			withQuery("engine", ""), withQuery("document", "")),

@@ -34,6 +34,7 @@ type access struct {
 	role  fsm.Role // what the caller needs; "" only if open or internal
 	open  bool     // no credentials are needed
 	edges bool     // an internal route that nodes of class edge may use too
+	local bool     // on this machine alone: on the socket, or over TCP from loopback
 }
 
 // parameter is a query parameter.

@@ -9,7 +9,7 @@ import (
 // routes is the public API. What is not in here does not exist.
 func routes() []route {
 	var all []route
-	for _, part := range [][]route{clusterRoutes(), nodeRoutes(), sessionRoutes(), settingRoutes(), taskRoutes(), tokenRoutes(), plainRoutes()} {
+	for _, part := range [][]route{clusterRoutes(), nodeRoutes(), sessionRoutes(), settingRoutes(), taskRoutes(), tokenRoutes(), doctorRoutes(), debugRoutes(), plainRoutes()} {
 		all = append(all, part...)
 	}
 	return all

@@ -173,6 +173,9 @@ func (c *call) admit() error {
 			"this needs the role "+string(c.route.role)+", and the token has the role "+string(who.role),
 			"use a token with that role: usher token create --role "+string(c.route.role))
 	}
+	if c.route.local && c.from == originTCP && !isLoopback(c.r.RemoteAddr) {
+		return problem(http.StatusForbidden, CodeDenied, "this is answered on the agent's own machine alone", "run the command there")
+	}
 	if err := c.checkQuery(); err != nil {
 		return err
 	}

@@ -62,6 +62,7 @@ type Node struct {
 	Agent  *agent.Agent                        // nil while it is down
 	Delay  func(document string) time.Duration // slows reloads; set it before Start
 	Log    io.Writer                           // gets the agent's lines, at the level of the settings; nil: nobody does
+	Ring   *logs.Ring                          // gets them too, for the agent's own page; nil: there is none
 	cancel context.CancelFunc
 	done   chan error
 }
@@ -170,7 +171,7 @@ func (n *Node) Start() {
 			return agent.Machine{CPUPermille: 100, MemFreeBytes: 8 << 30, MemTotalBytes: 16 << 30}
 		},
 		SocketUser:  func(net.Conn) (string, error) { return "root", nil },
-		ReloadDelay: n.Delay,
+		ReloadDelay: n.Delay, Ring: n.Ring,
 	})
 	if err != nil {
 		n.c.T.Fatal(err)
@@ -180,14 +181,28 @@ func (n *Node) Start() {
 	go func() { n.done <- a.Run(ctx) }()
 }
 
+// ring is Ring, nil when there is none.
+func (n *Node) ring() io.Writer {
+	if n.Ring == nil {
+		return nil
+	}
+	return n.Ring
+}
+
 // logger is what the agent logs to. Lines for the test follow the settings.
 func (n *Node) logger() (zerolog.Logger, *logs.Level) {
 	n.c.T.Helper()
-	if n.Log == nil {
+	if n.Log == nil && n.Ring == nil {
 		return n.c.log, nil
 	}
 	level := logs.NewLevel(zerolog.InfoLevel)
-	log, err := logs.New(n.Log, logs.JSON, level, time.Now)
+	to := []io.Writer{}
+	for _, w := range []io.Writer{n.Log, n.ring()} {
+		if w != nil {
+			to = append(to, w)
+		}
+	}
+	log, err := logs.New(to[0], logs.JSON, level, time.Now, to[1:]...)
 	if err != nil {
 		n.c.T.Fatal(err)
 	}

@@ -50,8 +50,9 @@ const (
 
 // New returns a root logger that writes to w. now stamps the lines, so that
 // clusters in fake time log fake time; nil means time.Now. The level lives in
-// the returned Level and may be changed while running.
-func New(w io.Writer, format Format, level *Level, now func() time.Time) (zerolog.Logger, error) {
+// the returned Level and may be changed while running. Each of also gets the same lines,
+// as JSON whatever the format is.
+func New(w io.Writer, format Format, level *Level, now func() time.Time, also ...io.Writer) (zerolog.Logger, error) {
 	switch format {
 	case JSON, "":
 	case Console:
@@ -61,6 +62,9 @@ func New(w io.Writer, format Format, level *Level, now func() time.Time) (zerolo
 	}
 	if now == nil {
 		now = time.Now
+	}
+	if len(also) > 0 {
+		w = zerolog.MultiLevelWriter(append([]io.Writer{w}, also...)...)
 	}
 	return zerolog.New(w).Hook(level, stamp{now}), nil
 }

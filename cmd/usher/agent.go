@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"time"
@@ -46,7 +47,8 @@ func (p *program) agentRun(c *cli.Context) error {
 	if p.terminal.err && origins["log.format"] == "" {
 		cfg.Log.Format = string(logs.Console)
 	}
-	log, level, err := p.logger(cfg)
+	ring := new(logs.Ring)
+	log, level, err := p.logger(cfg, ring)
 	if err != nil {
 		return err
 	}
@@ -56,7 +58,7 @@ func (p *program) agentRun(c *cli.Context) error {
 		if err := p.becomeNode(ctx, cfg, log); err != nil {
 			return nil, err
 		}
-		return p.machine.Open(cfg, agent.Options{Now: p.now, Log: log, Level: level})
+		return p.machine.Open(cfg, agent.Options{Now: p.now, Log: log, Level: level, Ring: ring})
 	})
 	if err != nil {
 		return err
@@ -64,13 +66,13 @@ func (p *program) agentRun(c *cli.Context) error {
 	return p.serve(c.Context, a, serving{over: watch.over, bound: cfg.Stop.Timeout + stopGrace, log: log})
 }
 
-func (p *program) logger(cfg config.Config) (zerolog.Logger, *logs.Level, error) {
+func (p *program) logger(cfg config.Config, also ...io.Writer) (zerolog.Logger, *logs.Level, error) {
 	l, err := logs.ParseLevel(cfg.Log.Level)
 	if err != nil {
 		return zerolog.Logger{}, nil, err
 	}
 	level := logs.NewLevel(l)
-	log, err := logs.New(p.stderr, logs.Format(cfg.Log.Format), level, p.now)
+	log, err := logs.New(p.stderr, logs.Format(cfg.Log.Format), level, p.now, also...)
 	return log, level, err
 }
 

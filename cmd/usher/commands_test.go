@@ -157,6 +157,17 @@ func refusals() []errorCase {
 		{"refused-by-the-state", []string{"node", "remove", "bi-1", "--yes"}, func(a *fakeAPI) {
 			a.on("DELETE /v1/nodes/"+string(id1), refused(409, "state", "only 1 of 2 voters would be alive", ""))
 		}},
+		{"remove-without-quorum", []string{"node", "remove", "bi-1", "--yes"}, func(a *fakeAPI) {
+			a.on("DELETE /v1/nodes/"+string(id1), refused(503, admin.CodeNoQuorum, "no quorum: 1 of 3 servers reachable", "bring a majority back"))
+		}},
+		{"remove-without-quorum-forced", []string{"node", "remove", "bi-1", "--yes", "--force"}, func(a *fakeAPI) {
+			a.on("DELETE /v1/nodes/"+string(id1), refused(503, admin.CodeNoQuorum, "no quorum: 1 of 3 servers reachable", "bring a majority back"))
+		}},
+		{"remove-forced-not-asked", []string{"node", "remove", "bi-1", "--force"}, func(a *fakeAPI) {
+			dead := node1()
+			dead.Status = peer.StatusFailed
+			a.on("GET /v1/nodes/bi-1", dead)
+		}},
 		{"node-unreachable", []string{"session", "close", sid1}, func(a *fakeAPI) {
 			a.on("DELETE /v1/sessions/"+sid1, refused(502, admin.CodeUnreachable, "bi-2 did not answer", ""))
 		}},

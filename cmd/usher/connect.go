@@ -20,10 +20,14 @@ const adminTokenName = "admin.token"
 
 // connect makes the client of the admin API that the line asks for.
 func (p *program) connect(c *cli.Context) (*admin.Client, error) {
-	address, found := p.address(c), false
-	if address == "" {
-		address, found = p.ownAddress(c), true
+	if address := p.address(c); address != "" {
+		return p.client(c, address, false)
 	}
+	return p.client(c, p.ownAddress(c), true)
+}
+
+// client makes the client of an address; found says that the line did not name it.
+func (p *program) client(c *cli.Context, address string, found bool) (*admin.Client, error) {
 	token, err := p.token(c, found)
 	if err != nil {
 		return nil, err

@@ -45,8 +45,8 @@ func (p *program) nodeCommand() *cli.Command {
 			},
 			{
 				Name: "remove", Usage: "take a node out of the cluster for good", ArgsUsage: "NODE",
-				Description: "Its identity can never come back; the machine may join anew under another one.",
-				Flags:       []cli.Flag{toggle("force", "even where the servers that remain are no majority"), yes()},
+				Description: "The node need not be up: a dead one is removed as long as most of the servers are up, and that needs no --force. Its sessions are gone, their users get new ones elsewhere at their next request. Its identity can never come back; the machine may join anew under another one, after usher leave --purge. Without a quorum nothing can be removed: start the servers again, or usher recover on one that is left if most are lost for good.",
+				Flags:       []cli.Flag{toggle("force", "even if the servers that remain are no majority: then nothing can be changed until the others come back"), yes()},
 				Action:      p.action(exactly(1), (*call).nodeRemove),
 			},
 		},
@@ -220,14 +220,43 @@ func (c *call) nodeRemove() error {
 	if err != nil {
 		return err
 	}
-	if err := c.confirm(c.cli, "remove node %s (%s, %s, %d sessions) from the cluster for good", n.Name, n.ID.Short(), n.Status, n.Load.Sessions); err != nil {
+	if err := c.confirm(c.cli, "%s", removalQuestion(n, c.cli.Bool("force"))); err != nil {
 		return err
 	}
 	_, err = ask(c, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, c.api.RemoveNode(ctx, string(n.ID), c.cli.Bool("force"))
 	})
+	if isCode(err, admin.CodeNoQuorum) {
+		return &failure{exitNoQuorum, err, withoutQuorum(c.cli.Bool("force"))}
+	}
 	if err != nil {
 		return err
 	}
-	return c.emit(c.cli, n, func(o *printer) { o.line("%s (%s) is removed", n.Name, string(n.ID)) })
+	return c.emit(c.cli, n, func(o *printer) {
+		o.line("%s (%s) is removed", n.Name, string(n.ID))
+		o.line("its sessions are gone: their users get new ones elsewhere at their next request")
+		o.line("next: it may never come back under this identity; to use the machine again, run there: usher leave --purge, then usher join with a new join token")
+	})
+}
+
+// removalQuestion says what a removal ends.
+func removalQuestion(n admin.Node, force bool) string {
+	what := "its sessions are gone already"
+	if n.Status == peer.StatusAlive {
+		what = "its " + count(n.Load.Sessions, "session") + " and its agent end"
+	}
+	q := fmt.Sprintf("remove node %s (%s, %s) from the cluster for good: %s, and it can never come back under this identity", n.Name, n.ID.Short(), n.Status, what)
+	if force && n.Voter {
+		q += "; with --force even if the servers that remain are no majority, and then nothing can be changed until the others come back"
+	}
+	return q
+}
+
+// withoutQuorum is what to do when nothing can be removed.
+func withoutQuorum(force bool) string {
+	next := "start the servers that are away: usher status names them; if most of the servers are lost for good, disks and all: usher recover on one that is left"
+	if force {
+		next = "--force does not help without a quorum; " + next
+	}
+	return next
 }

@@ -28,6 +28,8 @@ type program struct {
 	executable     string  // what the demonstration runs its agents with
 	build          build
 	poll           time.Duration // between looks at what is waited for
+	examiner       examiner
+	usual          string // the configuration file that doctor looks at when none is named
 }
 
 // terminals says which streams a person looks at.
@@ -54,6 +56,7 @@ func systemProgram(signals <-chan os.Signal) *program {
 		},
 		env: os.LookupEnv, facts: systemFacts(os.LookupEnv), now: time.Now, signals: signals,
 		machine: systemMachine{version: b.Version}, executable: executable, build: b, poll: defaultPoll,
+		examiner: systemExaminer{}, usual: usualConfig,
 	}
 }
 
@@ -113,7 +116,7 @@ func (p *program) app() *cli.App {
 // commands is every command in the order of the help.
 func (p *program) commands() []*cli.Command {
 	all := []*cli.Command{
-		p.initCommand(), p.joinCommand(), p.agentCommand(), p.demoCommand(), p.engineCommand(),
+		p.initCommand(), p.joinCommand(), p.agentCommand(), p.demoCommand(), p.engineCommand(), p.doctorCommand(), p.debugCommand(),
 		p.statusCommand(), p.clusterCommand(), p.centralCommand(), p.nodeCommand(), p.sessionCommand(), p.documentCommand(),
 		p.settingCommand(), p.taskCommand(), p.joinTokenCommand(), p.tokenCommand(), p.snapshotCommand(), p.recoverCommand(), p.leaveCommand(),
 		p.validateCommand(), p.versionCommand(), p.completionCommand(), p.docsCommand(),

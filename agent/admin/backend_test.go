@@ -42,7 +42,7 @@ func (b *backend) View() fsm.View {
 	return b.fsm.View()
 }
 
-func (b *backend) Self() peer.ID  { return b.self }
+func (b *backend) Self() peer.ID { return b.self }
 
 func (b *backend) state() (leader peer.ID, quorum bool) {
 	b.truth.mu.Lock()

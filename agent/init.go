@@ -54,34 +54,36 @@ func Init(_ context.Context, cfg config.Config, clusterName string, now func() t
 	if err != nil {
 		return InitResult{}, permanent(err)
 	}
-	dir, err := identity.OpenDir(cfg.DataDir)
-	if err != nil {
-		return InitResult{}, permanent(err)
-	}
-	lock, err := dir.Lock()
+	dir, lock, err := emptyDir(cfg)
 	if err != nil {
 		return InitResult{}, err
 	}
 	defer lock.Close()
-	switch _, err := dir.Load(); {
-	case err == nil:
-		return InitResult{}, permanent(fmt.Errorf("init in %s: %w", cfg.DataDir, identity.ErrHasIdentity))
-	case !errors.Is(err, identity.ErrNoIdentity):
-		return InitResult{}, permanent(err)
-	}
 	f, err := found(dir, clusterName, now())
 	if err != nil {
 		return InitResult{}, fmt.Errorf("init: %w", err)
 	}
 	f.node.Name, f.node.Addr = cfg.Node.Name, advertise
-	if err := f.write(cfg.DataDir, dir, now()); err != nil {
+	cmd, err := f.command(now())
+	if err != nil {
 		return InitResult{}, fmt.Errorf("init: %w", err)
 	}
+	state, err := firstState(cmd, now())
+	if err != nil {
+		return InitResult{}, fmt.Errorf("init: %w", err)
+	}
+	if err := f.write(cfg.DataDir, dir, state); err != nil {
+		return InitResult{}, fmt.Errorf("init: %w", err)
+	}
+	return f.result(cfg.DataDir, now()), nil
+}
+
+func (f *founding) result(dataDir string, now time.Time) InitResult {
 	return InitResult{
-		ClusterID: f.uuid, ClusterName: clusterName, NodeID: f.node.ID, NodeName: f.node.Name,
-		Advertise: advertise, DataDir: cfg.DataDir, AdminToken: f.admin.Reveal(), JoinToken: f.join.Reveal(),
-		JoinUses: firstJoinUses, JoinExpires: now().Add(firstJoinTTL).UTC(), RecoveryKey: f.recovery.Reveal(),
-	}, nil
+		ClusterID: f.uuid, ClusterName: f.name, NodeID: f.node.ID, NodeName: f.node.Name,
+		Advertise: f.node.Addr, DataDir: dataDir, AdminToken: f.admin.Reveal(), JoinToken: f.join.Reveal(),
+		JoinUses: firstJoinUses, JoinExpires: now.Add(firstJoinTTL).UTC(), RecoveryKey: f.recovery.Reveal(),
+	}
 }
 
 // founding is everything that is drawn when a cluster is made.
@@ -96,10 +98,13 @@ type founding struct {
 	admin    identity.APIToken
 	join     identity.JoinToken
 	node     fsm.Node
+
+	recoveryPublic []byte // of recovery, or of an older cluster's
+	tokenName      string // of admin
 }
 
 func found(dir *identity.Dir, name string, now time.Time) (*founding, error) {
-	f := &founding{name: name}
+	f := &founding{name: name, tokenName: "first-admin"}
 	var err error
 	if f.pending, err = dir.Prepare("", now); err != nil {
 		return nil, err
@@ -116,6 +121,7 @@ func found(dir *identity.Dir, name string, now time.Time) (*founding, error) {
 	if f.recovery, err = identity.NewRecoveryKey(rand.Reader); err != nil {
 		return nil, err
 	}
+	f.recoveryPublic = f.recovery.Public()
 	if f.admin, err = identity.NewAPIToken(rand.Reader); err != nil {
 		return nil, err
 	}
@@ -165,12 +171,12 @@ func (f *founding) command(now time.Time) (*fsm.InitCluster, error) {
 	}
 	adminHash, joinHash := f.admin.Hash(), f.join.Hash()
 	return &fsm.InitCluster{
-		UUID: f.uuid, Name: f.name, Root: f.ca.CertDER(), RecoveryPublic: f.recovery.Public(), Node: f.node,
+		UUID: f.uuid, Name: f.name, Root: f.ca.CertDER(), RecoveryPublic: f.recoveryPublic, Node: f.node,
 		JoinToken: fsm.JoinToken{
 			ID: f.join.ID(), Hash: joinHash[:], Uses: firstJoinUses,
 			Expires: fsm.StampOf(now.Add(firstJoinTTL)), By: "init",
 		},
-		Token:   fsm.Token{ID: f.admin.ID(), Name: "first-admin", Hash: adminHash[:], Role: fsm.RoleAdmin, By: "init"},
+		Token:   fsm.Token{ID: f.admin.ID(), Name: f.tokenName, Hash: adminHash[:], Role: fsm.RoleAdmin, By: "init"},
 		DataKey: fsm.DataKey{ID: 1, Wraps: []fsm.Wrap{{Node: f.node.ID, Sealed: wrapped}}},
 		Secrets: []fsm.Secret{caKey, cookieKey},
 	}, nil
@@ -178,15 +184,7 @@ func (f *founding) command(now time.Time) (*fsm.InitCluster, error) {
 
 // write puts the initial state and then the identity on disk. The identity comes
 // last: without it there is no node, whatever else is there.
-func (f *founding) write(dataDir string, dir *identity.Dir, now time.Time) error {
-	cmd, err := f.command(now)
-	if err != nil {
-		return err
-	}
-	state, err := firstState(cmd, now)
-	if err != nil {
-		return err
-	}
+func (f *founding) write(dataDir string, dir *identity.Dir, state *fsm.Snapshot) error {
 	raftDir := filepath.Join(dataDir, raftDirName)
 	if err := os.RemoveAll(raftDir); err != nil { // of a try that was cut short
 		return fmt.Errorf("clear %s: %w", raftDir, err)

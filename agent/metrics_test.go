@@ -195,6 +195,7 @@ func gather(t *testing.T, reg *prometheus.Registry) []family {
 // parts are the sections of the page: the word after "usher_" in a metric's name.
 func parts() map[string]string {
 	return map[string]string{
+		"agent":      "The agent itself: the snapshots that it saves.",
 		"admin":      "The admin API, with the calls of other agents.",
 		"builtin":    "The built-in engine, where the node runs it.",
 		"door":       "The front door.",

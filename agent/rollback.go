@@ -44,6 +44,9 @@ var ErrDamaged = errors.New("this node's state is damaged, and it must not take 
 // openStores opens the stores of a data directory. What starting again will not mend
 // is permanent: ErrDamaged, and files that may not be read.
 func openStores(dataDir string, log zerolog.Logger) (*consensus.Stores, error) {
+	if cut, err := recoveryUnfinished(dataDir); cut || err != nil {
+		return nil, permanent(errors.Join(err, fmt.Errorf("a recovery in %s was cut short: run usher recover again", dataDir)))
+	}
 	stores, err := consensus.OpenStores(filepath.Join(dataDir, raftDirName), log)
 	var damage *consensus.DamageError
 	switch {

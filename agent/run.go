@@ -69,6 +69,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 func (a *Agent) startServices(g *group) {
 	a.fronted.run(g)
 	g.Go("archive", a.archive.run)
+	g.Go("snapshots", newKeeper(a).run)
 	g.Go("admin API", a.serveAdmin)
 	g.Go("gossip", a.gossip.Load().Run)
 	g.Go("directory", a.keepDirectory)

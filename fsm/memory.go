@@ -97,6 +97,8 @@ func (m *memory) reindex(current uint64) {
 		oldest = current - MemorySize + 1
 	}
 	for rev := oldest; rev <= current && len(m.ids) > 0; rev++ {
-		m.index[m.ids[(rev-1)%MemorySize]] = rev
+		if id := m.ids[(rev-1)%MemorySize]; id != (CommandID{}) { // no command: see skip
+			m.index[id] = rev
+		}
 	}
 }

@@ -86,6 +86,8 @@ var specs = []Spec{
 	{"session.max_life", TypeDuration, "24h", sec, 720 * hr, nil, "a session ends this long after it began"},
 	{"session.same_site", TypeEnum, "lax", 0, 0, []string{"lax", "strict", "none"}, "SameSite attribute of the session cookie"},
 	{"session.scope", TypeEnum, "browser", 0, 0, []string{"browser", "document"}, "one engine for all of a browser's documents, or one for each document (engines' HttpOnly cookies are then kept apart)"},
+	{"snapshot.interval", TypeDuration, "24h", 0, 720 * hr, nil, "how often every server saves a snapshot of the state below its data directory; 0s: never"},
+	{"snapshot.keep", TypeInt, "7", 1, 1000, nil, "snapshots that a server keeps of those that it saved by itself"},
 }
 
 // Canonical checks a value and returns the form in which it is stored. The error

@@ -43,6 +43,9 @@ func (f *FSM) Snapshot() (*Snapshot, error) {
 	return &Snapshot{view: f.View(), mem: f.mem.clone()}, nil
 }
 
+// View is the state in the snapshot.
+func (s *Snapshot) View() View { return s.view }
+
 // Revision is the snapshot's revision.
 func (s *Snapshot) Revision() uint64 { return s.view.rev }
 

@@ -77,6 +77,19 @@ func (v View) rows(t table) iter.Seq[any] {
 	}
 }
 
+// Rows counts the rows of each table.
+func (v View) Rows() map[string]int {
+	out := map[string]int{}
+	for _, t := range tables() {
+		n := 0
+		for range v.rows(t) {
+			n++
+		}
+		out[t.name] = n
+	}
+	return out
+}
+
 // Cluster is the cluster's row; nil when there is no state yet.
 func (v View) Cluster() *Cluster { return get[*Cluster](v.txn, tableCluster, "cluster") }
 

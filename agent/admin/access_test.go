@@ -106,7 +106,7 @@ func expectedAccess(rt route, name string, via origin, role fsm.Role, internal b
 	}
 	needs := fsm.RoleViewer
 	switch {
-	case strings.HasPrefix(rt.pattern, "/v1/tokens"), strings.HasPrefix(rt.pattern, "/v1/join-tokens"):
+	case rt.pattern == "/v1/snapshot", strings.HasPrefix(rt.pattern, "/v1/tokens"), strings.HasPrefix(rt.pattern, "/v1/join-tokens"):
 		needs = fsm.RoleAdmin
 	case rt.pattern == "/v1/audit":
 		needs = fsm.RoleOperator

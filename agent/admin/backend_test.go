@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -213,6 +214,11 @@ func (b *backend) Forget(_ context.Context, id peer.ID) error {
 	defer b.mu.Unlock()
 	b.forgot = append(b.forgot, id)
 	return nil
+}
+
+func (b *backend) Snapshot(_ context.Context, w io.Writer, confirmed bool) error {
+	_, err := fmt.Fprintf(w, "snapshot, confirmed %v", confirmed)
+	return err
 }
 
 func (b *backend) DialBack(_ context.Context, addr string, nonce []byte) error {

@@ -127,15 +127,20 @@ func occurrenceOf(v fsm.View, o *fsm.Occurrence) Occurrence {
 	return out
 }
 
+// SpecOf is what an operator has said of a task.
+func SpecOf(t *fsm.Task) TaskSpec {
+	return TaskSpec{
+		Document: t.Document, Engine: t.Engine, Tag: t.Tag, Cron: t.Cron, Every: Duration(t.Every), Zone: t.Zone,
+		Start: t.Start.Time(), Attempts: t.Attempts, Timeout: Duration(t.Timeout), CatchUp: Duration(t.CatchUp),
+	}
+}
+
 // taskOf shows a task with its n next due times.
 func (c *call) taskOf(v fsm.View, t *fsm.Task, n int) Task {
 	out := Task{
 		Row: rowOf(t.Meta), Name: t.Name,
-		TaskSpec: TaskSpec{
-			Document: t.Document, Engine: t.Engine, Tag: t.Tag, Cron: t.Cron, Every: Duration(t.Every), Zone: t.Zone,
-			Start: t.Start.Time(), Attempts: t.Attempts, Timeout: Duration(t.Timeout), CatchUp: Duration(t.CatchUp),
-		},
-		Paused: t.Paused, Reason: t.Reason, By: t.By, Next: []time.Time{},
+		TaskSpec: SpecOf(t),
+		Paused:   t.Paused, Reason: t.Reason, By: t.By, Next: []time.Time{},
 	}
 	if !t.Paused {
 		after := c.now()

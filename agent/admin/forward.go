@@ -185,6 +185,9 @@ func readAnswerOf(resp *http.Response, node peer.ID, out metaHolder) error {
 		if err != nil {
 			return fmt.Errorf("call node %s: read answer: %w", node, err)
 		}
+		if rev, err := strconv.ParseUint(resp.Header.Get(headerIndex), 10, 64); err == nil {
+			out.meta().Revision = rev
+		}
 		return nil
 	}
 	p := problemIn(b)

@@ -10,17 +10,21 @@ import (
 	"net/http"
 	"net/textproto"
 	"net/url"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/rs/zerolog"
 )
 
 // A fastLane answers plain requests of the API for about half of what net/http takes for
 // them: those for /v1/... over HTTP/1.1 in the clear, whose head is plain, whose body has a
-// length, and which come in one piece, or in two. Most requests are of that kind. Whatever else comes over a connection, be it right or
-// wrong, brings the connection to net/http for good, with the bytes that were read.
+// length, and which come in one piece, or in two. Most requests are of that kind. Whatever
+// else comes over a connection, be it right or wrong, brings the connection to net/http for
+// good, with the bytes that were read.
 //
 //	slots -> lane -> handler -> answer --+--> anything else -> net/http
 //	           ^---------- next ---------'
@@ -30,6 +34,7 @@ type fastLane struct {
 	lot     *lot
 	slots   *slots
 	who     func(net.Conn) context.Context
+	log     zerolog.Logger
 	buffers sync.Pool // of *[laneBuffer]byte
 	answers sync.Pool // of *[]byte
 	wg      sync.WaitGroup
@@ -178,8 +183,13 @@ func (r *rider) read(buf []byte, patience time.Duration) int {
 // answer reports whether the connection has to end.
 func (r *rider) answer(w *plainWriter, req *http.Request) (ended bool) {
 	defer func() {
-		if recover() != nil { // Server.run has logged it
-			ended = true
+		p := recover()
+		if p == nil {
+			return
+		}
+		ended = true
+		if p != http.ErrAbortHandler { //nolint:errorlint // a panic's value, never wrapped
+			r.lane.log.Error().Interface("panic", p).Bytes("stack", debug.Stack()).Msg("admin request panicked")
 		}
 	}()
 	r.lane.handler.ServeHTTP(w, req)

@@ -100,6 +100,7 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, of listener) error 
 	door := net.Listener(slots)
 	if of.lane {
 		lot.lane = newFastLane(h, lot, func(c net.Conn) context.Context { return connContext(base, c) })
+		lot.lane.log = s.log
 		door = lot.lane
 	}
 	served := make(chan error, 1)

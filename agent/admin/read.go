@@ -90,7 +90,7 @@ func (c *call) await() error {
 			return err
 		}
 		woke := c.sleep(c.route.tables, after, wait)
-		c.woke = &woke
+		c.woke, c.asOf = &woke, 0 // a token may have expired meanwhile
 	}
 	if *c.woke == wokeByStop {
 		return closing()

@@ -102,6 +102,7 @@ func tokenRoutes() []route {
 func plainRoutes() []route {
 	return []route{
 		healthRoute(),
+		snapshotRoute(),
 		{method: http.MethodGet, pattern: "/v1/events", access: access{role: fsm.RoleViewer}, status: http.StatusOK, streams: true, handle: streamEvents,
 			summary: "The state's changes as server-sent events; resumable by Last-Event-ID"},
 		{method: http.MethodGet, pattern: "/v1/openapi.json", access: access{role: fsm.RoleViewer}, status: http.StatusOK, handle: serveOpenAPI,

@@ -32,6 +32,7 @@ import (
 	"github.com/ushercluster/usher/agent/admin"
 	"github.com/ushercluster/usher/agent/config"
 	"github.com/ushercluster/usher/agent/engine/builtin"
+	"github.com/ushercluster/usher/agent/identity"
 	"github.com/ushercluster/usher/agent/logs"
 	"github.com/ushercluster/usher/agent/peer"
 	"github.com/ushercluster/usher/transport/memnet"
@@ -43,6 +44,8 @@ type Cluster struct {
 	Net   *memnet.Net
 	User  *memnet.Host // where browsers and operators sit
 	Token string       // of the first administrator
+	// Recovery opens snapshots.
+	Recovery identity.RecoveryKey
 
 	nodes   []*Node
 	join    string
@@ -125,6 +128,9 @@ func (c *Cluster) init(n *Node) {
 		c.T.Fatal(err)
 	}
 	c.Token, c.join = res.AdminToken, res.JoinToken
+	if c.Recovery, err = identity.ParseRecoveryKey(res.RecoveryKey); err != nil {
+		c.T.Fatal(err)
+	}
 	n.Start()
 	n.WaitReady()
 }

@@ -290,6 +290,15 @@ func clusterChanges() []change {
 		{key: "raft.snapshot_rate", value: "1MiB", felt: func(b *bench, n *Node) bool {
 			return b.metric(n, "usher_raft_snapshot_limit_bytes") == 1<<20
 		}},
+		{key: "snapshot.interval", value: "1m", felt: func(b *bench, n *Node) bool {
+			files := n.saved(b.T)
+			time.Sleep(3 * time.Minute)
+			return len(n.saved(b.T)) > len(files)
+		}},
+		{key: "snapshot.keep", value: "2", with: map[string]string{"snapshot.interval": "1m"}, felt: func(b *bench, n *Node) bool {
+			time.Sleep(5 * time.Minute)
+			return len(n.saved(b.T)) == 2
+		}},
 		{key: "scheduler.history", value: "2", felt: (*bench).forgetsRuns},
 		{key: "scheduler.parallel", value: "1", begin: (*bench).tagNodes, felt: (*bench).runsOneByOne,
 			end: func(b *bench) {

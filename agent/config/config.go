@@ -8,6 +8,9 @@ import (
 // not change its slices.
 type Config struct {
 	DataDir string // holds identity, Raft log and caches; made with mode 0700
+	// SnapshotDir is where this node saves the state from time to time; "" is snapshots
+	// in the data directory.
+	SnapshotDir string
 
 	Node    Node
 	Cluster Cluster

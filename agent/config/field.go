@@ -30,6 +30,8 @@ func nodeFields() []Field {
 	return []Field{
 		{Key: "data_dir", Flag: "data-dir", Env: "USHER_DATA_DIR", Value: "DIR", Help: "directory for identity, log and caches",
 			at: func(c *Config) any { return &c.DataDir }},
+		{Key: "snapshot_dir", Flag: "snapshot-dir", Env: "USHER_SNAPSHOT_DIR", Value: "DIR", Help: "directory of the snapshots that the node saves by itself; by default snapshots in the data directory",
+			at: func(c *Config) any { return &c.SnapshotDir }},
 		{Key: "node.name", Flag: "name", Env: "USHER_NAME", Value: "NAME", Help: "this node's name; by default the machine's",
 			at: func(c *Config) any { return &c.Node.Name }},
 	}

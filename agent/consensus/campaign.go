@@ -40,7 +40,11 @@ func giveWay(asked ballot, own mark, rank int) time.Duration {
 // judge begins to stand for election if a majority agrees.
 func (s *Store) judge(leader peer.ID, term uint64) {
 	if s.raft.CurrentTerm() == term && s.crash.decide(s.poll(leader, term)) {
-		s.spawn(func() { s.campaign(leader, term, s.rank(leader, term)) })
+		s.spawn(func() {
+			if rank, ok := s.rank(leader, term); ok {
+				s.campaign(leader, term, rank)
+			}
+		})
 	}
 }
 
@@ -48,15 +52,16 @@ func (s *Store) poll(leader peer.ID, term uint64) poll {
 	return poll{self: s.cfg.Self, leader: leader, term: term, voters: s.voters(), reached: s.pulse.Alive, now: time.Now()}
 }
 
-// rank waits until all have spoken who are likely to.
-func (s *Store) rank(leader peer.ID, term uint64) int {
+// rank waits until all have spoken who are likely to. It is not ok when a majority does
+// not agree any more.
+func (s *Store) rank(leader peer.ID, term uint64) (rank int, ok bool) {
 	ctx, cancel := s.whileOpen(hearPause)
 	defer cancel()
 	for {
 		heard := s.crash.heard.changed()
 		rank, all, ok := s.crash.standing(s.poll(leader, term))
 		if all || !ok || ctx.Err() != nil {
-			return rank
+			return rank, ok
 		}
 		pauseFor(ctx, heard, hearPause)
 	}
@@ -76,7 +81,7 @@ func (s *Store) campaign(leader peer.ID, term uint64, rank int) {
 			seen, stood = asked, false
 			due = time.Now().Add(giveWay(asked, s.logEnd(), rank))
 		}
-		if now := s.leader(); now != leader && now != "" || s.raft.State() == raft.Leader || ctx.Err() != nil {
+		if s.succeeded(leader, term) || ctx.Err() != nil {
 			return
 		}
 		if !stood && !time.Now().Before(due) {
@@ -94,4 +99,11 @@ func (s *Store) campaign(leader peer.ID, term uint64, rank int) {
 		}
 		pauseFor(ctx, changed, wait)
 	}
+}
+
+// succeeded reports whether somebody leads in place of the leader of a term: another, or
+// the same that was elected anew.
+func (s *Store) succeeded(leader peer.ID, term uint64) bool {
+	now := s.leader()
+	return s.raft.State() == raft.Leader || now != "" && (now != leader || s.raft.CurrentTerm() > term)
 }

@@ -3,6 +3,7 @@ package consensus
 import (
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -17,6 +18,9 @@ const (
 	logBudget     = 64 << 20
 	trailingMost  = 10_240 // entries
 	trailingLeast = 64
+	// After a snapshot that failed the next one is tried with an entry that comes this much
+	// later; each time twice as much, up to the second.
+	snapshotAgain, snapshotAgainMost = 100 * time.Millisecond, 30 * time.Second
 )
 
 // appetite counts what is added to the log between two snapshots.
@@ -47,6 +51,12 @@ func (a *appetite) ate(ls []*raft.Log) {
 	}
 }
 
+// leave counts again what was taken for a snapshot that failed.
+func (a *appetite) leave(bytes, entries int64) {
+	a.bytes.Add(bytes)
+	a.entries.Add(entries)
+}
+
 // trailing is how many entries stay before a snapshot: room bytes of them, as entries
 // were lately.
 func trailing(room, bytes, entries int64) uint64 {
@@ -55,6 +65,7 @@ func trailing(room, bytes, entries int64) uint64 {
 
 // compact takes snapshots until the store closes.
 func (s *Store) compact() {
+	again := snapshotAgain
 	for {
 		select {
 		case <-s.appetite.full:
@@ -62,27 +73,38 @@ func (s *Store) compact() {
 			return
 		}
 		bytes, entries := s.appetite.bytes.Swap(0), s.appetite.entries.Swap(0)
-		rc := s.raft.ReloadableConfig()
-		rc.TrailingLogs = trailing(s.appetite.budget.Load()/4, bytes, entries)
-		if err := s.raft.ReloadConfig(rc); err != nil {
-			s.log.Error().Err(err).Msg("raft takes no new settings") // a defect: ours are in bounds
-		}
-		switch err := s.raft.Snapshot().Error(); {
+		s.keepTrailing(trailing(s.appetite.budget.Load()/4, bytes, entries))
+		err := s.raft.Snapshot().Error()
+		s.keepTrailing(trailingMost)
+		switch {
 		case err == nil:
+			again = snapshotAgain
 			s.log.Debug().Int64("bytes", bytes).Int64("entries", entries).Msg("log compacted")
 		case errors.Is(err, raft.ErrRaftShutdown), errors.Is(err, raft.ErrNothingNewToSnapshot):
 		default:
-			s.log.Warn().Err(err).Msg("snapshot failed; the log grows until the next one")
+			s.log.Warn().Err(err).Dur("again_in", again).Msg("snapshot failed; the log grows until the next one")
+			pause(s.life, again)
+			again = min(2*again, snapshotAgainMost)
+			s.appetite.leave(bytes, entries)
 		}
-		s.appetite.budget.Store(max(s.cfg.LogBudget, s.newestSnapshot()))
+		s.appetite.budget.Store(max(s.cfg.LogBudget, s.newestSnapshot().Size))
 	}
 }
 
-// newestSnapshot is the size of the newest one in bytes, 0 when there is none.
-func (s *Store) newestSnapshot() int64 {
+// keepTrailing says how many entries before a snapshot stay.
+func (s *Store) keepTrailing(entries uint64) {
+	rc := s.raft.ReloadableConfig()
+	rc.TrailingLogs = entries
+	if err := s.raft.ReloadConfig(rc); err != nil {
+		s.log.Error().Err(err).Msg("raft takes no new settings") // a defect: ours are in bounds
+	}
+}
+
+// newestSnapshot is what is said of the newest one; zero when there is none.
+func (s *Store) newestSnapshot() raft.SnapshotMeta {
 	list, err := s.cfg.Stores.Snapshots.List()
 	if err != nil || len(list) == 0 {
-		return 0
+		return raft.SnapshotMeta{}
 	}
-	return list[0].Size
+	return *list[0]
 }

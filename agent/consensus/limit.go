@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"errors"
 	"io"
 	"sync"
 	"time"
@@ -28,7 +29,7 @@ func (l *limited) Create(version raft.SnapshotVersion, index, term uint64, c raf
 	if err != nil {
 		return nil, err
 	}
-	return &slowSink{sink, l.bucket}, nil
+	return &slowSink{SnapshotSink: sink, bucket: l.bucket, store: l.SnapshotStore, index: index}, nil
 }
 
 // Open implements raft.SnapshotStore.
@@ -65,9 +66,28 @@ const (
 	rateEvery = 100 * time.Millisecond // how often a piece that waits looks at the rate
 )
 
+// errOvertaken says that a snapshot is not needed any more.
+var errOvertaken = errors.New("a later snapshot was kept meanwhile")
+
 type slowSink struct {
 	raft.SnapshotSink
 	bucket *bucket
+	store  raft.SnapshotStore
+	index  uint64
+}
+
+// Close implements raft.SnapshotSink. It refuses a snapshot that took so long that a later
+// one, the leader's, was installed meanwhile: Raft would take the older one's index for the
+// end of what it has, and give its vote by that.
+func (s *slowSink) Close() error {
+	list, err := s.store.List()
+	if err == nil && len(list) > 0 && list[0].Index > s.index {
+		err = errOvertaken
+	}
+	if err != nil {
+		return errors.Join(err, s.SnapshotSink.Cancel())
+	}
+	return s.SnapshotSink.Close()
 }
 
 func (s *slowSink) Write(b []byte) (int, error) {

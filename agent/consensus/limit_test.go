@@ -266,3 +266,39 @@ func TestTheStoreKeepsTheRate(t *testing.T) {
 		}
 	})
 }
+
+// TestOvertakenSnapshot lets a later snapshot end before an earlier one, as when a
+// follower that writes its own is sent the leader's.
+func TestOvertakenSnapshot(t *testing.T) {
+	files, err := raft.NewFileSnapshotStoreWithLogger(t.TempDir(), 2, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newLimited(files, nil, func() int64 { return 1 << 30 })
+	_, mem := raft.NewInmemTransport("")
+	create := func(index uint64) raft.SnapshotSink {
+		t.Helper()
+		sink, err := s.Create(1, index, 1, raft.Configuration{}, 1, mem)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(sink, "state"); err != nil {
+			t.Fatal(err)
+		}
+		return sink
+	}
+	own, installed := create(10), create(20)
+	if err := installed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := own.Close(); !errors.Is(err, errOvertaken) {
+		t.Errorf("the earlier one: %v", err)
+	}
+	list, err := s.List()
+	if err != nil || len(list) != 1 || list[0].Index != 20 {
+		t.Errorf("kept: %v, %v", list, err)
+	}
+	if err := create(20).Close(); err != nil {
+		t.Errorf("the same once more: %v", err)
+	}
+}

@@ -152,7 +152,7 @@ func (s *Store) openRaft(notify chan<- bool) error {
 	rc.NoLegacyTelemetry = true
 	rc.Logger = hl
 	rc.ShutdownOnRemove = false // the agent decides what a removed node does
-	s.appetite = newAppetite(max(s.cfg.LogBudget, s.newestSnapshot()))
+	s.appetite = newAppetite(max(s.cfg.LogBudget, s.newestSnapshot().Size))
 	s.guard = &watchdog{LogStore: s.cfg.Stores.Logs, marker: s.cfg.Stores.marker, ate: s.appetite.ate, log: s.log, fatal: s.cfg.Fatal}
 	s.trans = newWrapper(s.cfg.Self, s.stream, hl, s)
 	term := &stable{StableStore: s.cfg.Stores.Stable, fatal: s.cfg.Fatal}

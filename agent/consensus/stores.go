@@ -89,6 +89,11 @@ var (
 // voter, as a snapshot, so that it is there before the first leader. It refuses
 // where state exists.
 func (s *Stores) Bootstrap(self string, initial *fsm.Snapshot) error {
+	return s.begin(self, initial, mark{index: 1, term: 1})
+}
+
+// begin is Bootstrap at an index and term of Raft.
+func (s *Stores) begin(self string, initial *fsm.Snapshot, at mark) error {
 	has, err := s.HasState()
 	if err != nil {
 		return fmt.Errorf("bootstrap: %w", err)
@@ -96,7 +101,7 @@ func (s *Stores) Bootstrap(self string, initial *fsm.Snapshot) error {
 	if has {
 		return fmt.Errorf("bootstrap: %w", raft.ErrCantBootstrap)
 	}
-	if err := s.Stable.SetUint64(keyTerm, 1); err != nil {
+	if err := s.Stable.SetUint64(keyTerm, at.term); err != nil {
 		return fmt.Errorf("bootstrap: %w", err)
 	}
 	conf := raft.Configuration{Servers: []raft.Server{{
@@ -104,7 +109,7 @@ func (s *Stores) Bootstrap(self string, initial *fsm.Snapshot) error {
 	}}}
 	_, mem := raft.NewInmemTransport("") // the store only wants one to encode old peer lists
 	defer mem.Close()
-	sink, err := s.Snapshots.Create(1, 1, 1, conf, 1, mem)
+	sink, err := s.Snapshots.Create(1, at.index, at.term, conf, at.index, mem)
 	if err != nil {
 		return fmt.Errorf("bootstrap: create snapshot: %w", err)
 	}

@@ -150,6 +150,11 @@ func (a *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for k, v := range as.header {
 		w.Header().Set(k, v)
 	}
+	if raw, ok := as.body.([]byte); ok {
+		w.WriteHeader(as.status)
+		_, _ = w.Write(raw)
+		return
+	}
 	w.WriteHeader(as.status)
 	_ = json.NewEncoder(w).Encode(as.body)
 }
@@ -183,6 +188,11 @@ type fakeMachine struct {
 	held    int // so many purges find an agent running
 	joining func(context.Context) error
 	purged  string
+
+	recovery struct {
+		agent.Recovery
+		Ignored []string
+	}
 }
 
 func (m *fakeMachine) HasIdentity(string) (bool, error) { return m.has, nil }
@@ -210,6 +220,21 @@ func (m *fakeMachine) Open(cfg config.Config, _ agent.Options) (running, error) 
 		return nil, m.err
 	}
 	return m.runs, nil
+}
+
+func (m *fakeMachine) Restore(_ context.Context, cfg config.Config, o agent.RestoreOptions) (agent.InitResult, error) {
+	m.cfg = cfg
+	r := m.initial
+	r.ClusterName, r.RecoveryKey = o.ClusterName, ""
+	return r, m.err
+}
+
+func (m *fakeMachine) Recover(_ context.Context, _ config.Config, o agent.RecoverOptions) (agent.Recovery, error) {
+	m.recovery.Ignored = o.Ignore
+	if m.err == nil && !m.recovery.Finished {
+		return m.recovery.Recovery, o.Confirm(m.recovery.Recovery)
+	}
+	return m.recovery.Recovery, m.err
 }
 
 func (m *fakeMachine) Purge(dir string) error {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/ushercluster/usher/agent"
 	"github.com/ushercluster/usher/agent/config"
 )
 
@@ -38,7 +39,7 @@ type initAnswer struct {
 	JoinToken      string    `json:"join_token"`
 	JoinUses       int       `json:"join_uses"`
 	JoinExpires    time.Time `json:"join_expires"`
-	RecoveryKey    string    `json:"recovery_key"`
+	RecoveryKey    string    `json:"recovery_key,omitempty"` // absent after a restore: it stays
 	JoinCommand    string    `json:"join_command"`
 }
 
@@ -56,6 +57,11 @@ func (p *program) initRun(c *cli.Context) error {
 	if err != nil {
 		return initFailure(cfg, err)
 	}
+	return p.founded(c, cfg, r)
+}
+
+// founded prints what the founder of a cluster must know.
+func (p *program) founded(c *cli.Context, cfg config.Config, r agent.InitResult) error {
 	file, err := saveAdminToken(cfg.DataDir, r.AdminToken)
 	if err != nil {
 		fmt.Fprintf(p.stderr, "usher: the admin token is not saved, keep it now: %v\n", err)
@@ -80,7 +86,11 @@ func (o *printer) initAnswer(p *program, c *cli.Context, a initAnswer) {
 	)
 	o.line("\nStart this node:\n\n  %s", startCommand(c))
 	o.line("\nJoin other machines (for %s, expires %s):\n\n  %s", count(a.JoinUses, "machine"), p.when(a.JoinExpires), a.JoinCommand)
-	o.line("\nThe recovery key opens backups when all servers are lost. It is shown only now:\n\n  %s", a.RecoveryKey)
+	if a.RecoveryKey == "" { // restored
+		o.line("\nThe recovery key stays: it opens this cluster's snapshots too.")
+		return
+	}
+	o.line("\nThe recovery key opens snapshots when all servers are lost. It is shown only now:\n\n  %s", a.RecoveryKey)
 	o.line("\nnext: keep the recovery key somewhere else than on these machines")
 }
 

@@ -21,6 +21,8 @@ type machine interface {
 	Init(ctx context.Context, cfg config.Config, clusterName string, now func() time.Time) (agent.InitResult, error)
 	Join(ctx context.Context, cfg config.Config, o agent.JoinOptions) (identity.JoinAnswer, error)
 	Open(cfg config.Config, o agent.Options) (running, error)
+	Restore(ctx context.Context, cfg config.Config, o agent.RestoreOptions) (agent.InitResult, error)
+	Recover(ctx context.Context, cfg config.Config, o agent.RecoverOptions) (agent.Recovery, error)
 	// NodeID is the node that the data directory belongs to.
 	NodeID(dataDir string) (peer.ID, error)
 	Purge(dataDir string) error
@@ -55,6 +57,14 @@ func (m systemMachine) Open(cfg config.Config, o agent.Options) (running, error)
 		return nil, err
 	}
 	return a, nil
+}
+
+func (systemMachine) Restore(ctx context.Context, cfg config.Config, o agent.RestoreOptions) (agent.InitResult, error) {
+	return agent.Restore(ctx, cfg, o)
+}
+
+func (systemMachine) Recover(ctx context.Context, cfg config.Config, o agent.RecoverOptions) (agent.Recovery, error) {
+	return agent.Recover(ctx, cfg, o)
 }
 
 func (systemMachine) NodeID(dataDir string) (peer.ID, error) {
@@ -98,7 +108,7 @@ func (systemMachine) Purge(dataDir string) error {
 // its identity.
 func agentFile(name string) bool {
 	switch name {
-	case "raft", "state.cache", "archive", adminTokenName, config.SocketName:
+	case "raft", "raft.recovered", "state.cache", "archive", adminTokenName, config.SocketName:
 		return true
 	}
 	for _, prefix := range []string{".state.cache-", "raft.rolled-back-", "state.cache.rolled-back-"} { // half-written, set aside

@@ -115,7 +115,7 @@ func (p *program) commands() []*cli.Command {
 	all := []*cli.Command{
 		p.initCommand(), p.joinCommand(), p.agentCommand(), p.demoCommand(), p.engineCommand(),
 		p.statusCommand(), p.clusterCommand(), p.centralCommand(), p.nodeCommand(), p.sessionCommand(), p.documentCommand(),
-		p.settingCommand(), p.taskCommand(), p.joinTokenCommand(), p.tokenCommand(), p.leaveCommand(),
+		p.settingCommand(), p.taskCommand(), p.joinTokenCommand(), p.tokenCommand(), p.snapshotCommand(), p.recoverCommand(), p.leaveCommand(),
 		p.validateCommand(), p.versionCommand(), p.completionCommand(), p.docsCommand(),
 	}
 	for _, c := range all {

@@ -81,5 +81,5 @@ func (e *etcd) caughtUp(ctx context.Context, i int) error {
 
 func (e *etcd) finish(ctx context.Context) (tally, error) {
 	told, err := e.ask(ctx, bench.EtcdAsk{Do: "finish"})
-	return tally{told.Writes, told.Unknown}, err
+	return tally{acknowledged: told.Writes, unknown: told.Unknown}, err
 }

@@ -71,6 +71,7 @@ func (s span) gap() time.Duration {
 type tally struct {
 	acknowledged int
 	unknown      int
+	unmoved      int // planned moves that did not come about
 }
 
 // plan is all that is measured, in order.
@@ -197,6 +198,7 @@ func (p *plan) series(ctx context.Context, t target, s step, r *result, after ti
 	}
 	p.tally.acknowledged += did.acknowledged
 	p.tally.unknown += did.unknown
+	p.tally.unmoved += did.unmoved
 	p.results = append(p.results, *r)
 	return nil
 }

@@ -74,6 +74,7 @@ func (p *plan) circumstances() []string {
 		fmt.Sprintf("%d writers while leaders are lost, %d while the leadership moves; a try is given up after %s and made at another node", losingWriters, movingWriters, tryTimeout),
 		"usher: election timeout 500 ms, detection of crashes at most every 10 s; etcd: heartbeat 100 ms, election timeout 1000 ms: both as they come",
 		fmt.Sprintf("acknowledged: %d writes, none was lost; outcome unknown: %d", p.tally.acknowledged, p.tally.unknown),
+		fmt.Sprintf("planned moves that the chosen node did not win, so that the old leader went on: %d; their gaps are among the figures", p.tally.unmoved),
 	}
 	for _, s := range p.skipped {
 		lines = append(lines, "SKIPPED: "+s)

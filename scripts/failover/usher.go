@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ushercluster/usher/agent/admin"
 	"github.com/ushercluster/usher/scripts/bench"
 )
 
@@ -25,6 +26,7 @@ type usher struct {
 	mu      sync.Mutex
 	writes  []bench.Write
 	unknown int // of writes
+	unmoved int // planned moves that did not come about
 	noted   int // writes of which a tally has told
 }
 
@@ -166,7 +168,11 @@ func (u *usher) move(ctx context.Context) (span, error) {
 		return span{}, err
 	}
 	began := time.Now()
-	if _, err := u.Agents[leads].Client.MoveCentral(ctx, ""); err != nil {
+	var refused *admin.Problem
+	switch _, err := u.Agents[leads].Client.MoveCentral(ctx, ""); {
+	case errors.As(err, &refused) && refused.Code == admin.CodeConflict:
+		u.unmoved++ // the old leader goes on, and has held writes back all the same
+	case err != nil:
 		return span{}, fmt.Errorf("move: %w", err)
 	}
 	if err := bench.Sleep(ctx, time.Second); err != nil {
@@ -187,8 +193,8 @@ func (u *usher) finish(ctx context.Context) (tally, error) {
 	if err != nil {
 		return tally{}, err
 	}
-	t := tally{acknowledged: len(u.writes) - u.noted - u.unknown, unknown: u.unknown}
-	u.noted, u.unknown = len(u.writes), 0
+	t := tally{acknowledged: len(u.writes) - u.noted - u.unknown, unknown: u.unknown, unmoved: u.unmoved}
+	u.noted, u.unknown, u.unmoved = len(u.writes), 0, 0
 	return t, bench.Lost(u.writes, final)
 }
 

@@ -41,14 +41,14 @@ type lab struct {
 	timeout time.Duration
 	loud    io.Writer
 	sound   map[string]verdict // of tests without a bug
+	words   string             // of the last command that did not end well
 }
 
 // try shows what becomes of one bug. An error means that nothing can be said at all.
 func (l *lab) try(ctx context.Context, m mutant) (result, error) {
 	r := result{mutant: m}
 	if err := apply(ctx, l.tree, m.file, "--check"); err != nil {
-		r.verdict = noApply
-		fmt.Fprintln(l.loud, err)
+		r.verdict, l.words = noApply, err.Error()
 		return r, ctx.Err()
 	}
 	var err error
@@ -92,7 +92,7 @@ func (l *lab) healthy(ctx context.Context, m mutant) (verdict, error) {
 func (l *lab) broken(ctx context.Context, m mutant) (verdict, time.Duration, error) {
 	binary := filepath.Join(l.bin, "mutant.test")
 	if err := l.build(ctx, m.pkg, binary); err != nil {
-		fmt.Fprintln(l.loud, err)
+		l.words = err.Error()
 		return noBuild, 0, ctx.Err()
 	}
 	return l.test(ctx, m, binary)
@@ -116,6 +116,7 @@ func (l *lab) test(ctx context.Context, m mutant, binary string) (verdict, time.
 	out, err := cmd.CombinedOutput()
 	took := time.Since(began)
 	fmt.Fprintf(l.loud, "-- %s: %s %s\n%s", m.name, m.pkg, m.test, out)
+	l.words = string(out)
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:

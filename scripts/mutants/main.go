@@ -108,9 +108,6 @@ func run(ctx context.Context, args []string, out, loud io.Writer) error {
 	case o.check:
 		return check(ctx, out, ".", chosen)
 	}
-	if !o.loud {
-		loud = io.Discard
-	}
 	return tryAll(ctx, out, loud, o, chosen)
 }
 
@@ -138,7 +135,11 @@ func tryAll(ctx context.Context, out, loud io.Writer, o options, chosen []mutant
 		return fmt.Errorf("make a directory: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	lab := &lab{tree: filepath.Join(dir, "tree"), bin: filepath.Join(dir, "bin"), timeout: o.timeout, loud: loud, sound: map[string]verdict{}}
+	all := io.Discard
+	if o.loud {
+		all = loud
+	}
+	lab := &lab{tree: filepath.Join(dir, "tree"), bin: filepath.Join(dir, "bin"), timeout: o.timeout, loud: all, sound: map[string]verdict{}}
 	if err := copyTree(ctx, ".", lab.tree); err != nil {
 		return err
 	}
@@ -149,6 +150,9 @@ func tryAll(ctx context.Context, out, loud io.Writer, o options, chosen []mutant
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
 		results = append(results, r)
+		if r.verdict != caught && !o.loud { // it may not happen again
+			fmt.Fprintf(loud, "-- %s: %s\n%s\n", m.name, r.verdict, lab.words)
+		}
 		if !o.markdown {
 			fmt.Fprintln(out, r.line())
 		}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks of everything that is not Go: shell scripts, the systemd unit, the
-# Vagrantfile, and with "full" clusters of real processes: one made by the scripts, one
+# Vagrantfile, the patches of seeded bugs, and with "full" clusters of real processes: one made by the scripts, one
 # whose addresses change. What needs a tool or rights that are not there is skipped aloud.
 #
 #   ./scripts/check.sh          all but the cluster
@@ -48,12 +48,23 @@ check_unit() {
   fi
 }
 
+# check_mutants: do the seeded bugs still fit the code? That each is caught is shown by
+# mutants.sh without --check, in minutes.
+check_mutants() {
+  if have go && have git; then
+    ./scripts/mutants.sh --check
+  else
+    skip "go or git is not installed: the patches of seeded bugs were not tried"
+  fi
+}
+
 main() {
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
   check_shell
   check_vagrantfile
   check_unit
+  check_mutants
   if [ "${1:-}" = full ]; then
     ./scripts/netns.sh
     if [ "$(uname -s)" = Linux ]; then

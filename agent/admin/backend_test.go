@@ -33,10 +33,17 @@ type backend struct {
 	onApply  func(fsm.Proposal) error
 	reads    atomic.Int64 // that a majority had to confirm
 	joinErr  *identity.JoinError
+	behind   atomic.Pointer[fsm.View] // what this node shows, in place of the truth; nil: it is up to date
 }
 
-func (b *backend) View() fsm.View { return b.fsm.View() }
-func (b *backend) Self() peer.ID  { return b.self }
+func (b *backend) View() fsm.View {
+	if v := b.behind.Load(); v != nil {
+		return *v
+	}
+	return b.fsm.View()
+}
+
+func (b *backend) Self() peer.ID { return b.self }
 
 func (b *backend) state() (leader peer.ID, quorum bool) {
 	b.truth.mu.Lock()

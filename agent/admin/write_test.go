@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ushercluster/usher/agent/consensus"
@@ -255,4 +256,45 @@ func TestNodesAndCentral(t *testing.T) {
 	if !errors.As(err, &p) || p.Code != CodeRemoved {
 		t.Errorf("a removed node: %v", err)
 	}
+}
+
+// TestWriteWaitsForItsNode writes through a node whose state lags behind. Whoever gets the
+// answer reads there what was written.
+func TestWriteWaitsForItsNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		defer r.close()
+		b := r.node[n2].b
+		news := make(chan struct{})
+		old := b.View().WithNewer(news)
+		b.behind.Store(&old)
+		write := func(value string) <-chan reply {
+			done := make(chan reply, 1)
+			go func() {
+				done <- r.do(context.Background(), n2, originTCP, request{method: "PUT", path: "/v1/settings/log.level", body: `{"value": "` + value + `"}`, token: r.tok.admin})
+			}()
+			return done
+		}
+		done := write("debug")
+		time.Sleep(catchUp - time.Second)
+		if r.tr.fsm.View().Text("log.level") != "debug" || b.View().Text("log.level") == "debug" {
+			t.Fatal("it is not written, or the node does not lag: this test sees nothing")
+		}
+		select {
+		case got := <-done:
+			t.Fatalf("answered before the node shows it: %d %s", got.status, got.body)
+		default:
+		}
+		b.behind.Store(nil)
+		close(news)
+		if got := <-done; got.status != 200 || !strings.Contains(string(got.body), "debug") {
+			t.Errorf("%d %s", got.status, got.body)
+		}
+		old = b.View().WithNewer(make(chan struct{}))
+		b.behind.Store(&old)
+		if got := <-write("warn"); got.status != 503 || got.problem(t).Code != CodeBehind {
+			t.Errorf("of a node that stays behind: %d %s", got.status, got.body)
+		}
+		b.behind.Store(nil)
+	})
 }

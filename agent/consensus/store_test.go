@@ -233,6 +233,29 @@ func TestReadNeedsAMajority(t *testing.T) {
 	})
 }
 
+// TestWriteNeedsAMajority writes at a leader at the very moment in which it is cut off and
+// does not know it yet.
+func TestWriteNeedsAMajority(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTrio(t)
+		defer c.stopAll()
+		l := c.leader("")
+		time.Sleep(time.Second)
+		c.net.Isolate(c.hosts[l.id])
+		if !l.store.Status().IsLeader {
+			t.Fatal("it knows already")
+		}
+		if r, err := l.store.Propose(t.Context(), put("row")); err == nil {
+			t.Errorf("a write was acknowledged by nobody: %+v", r)
+		}
+		if l.store.Status().IsLeader {
+			t.Error("the write was refused before the leader was deposed: this test sees nothing")
+		}
+		c.net.HealAll()
+		c.agree()
+	})
+}
+
 // TestHeartbeatsGoThroughTheMainLoop keeps raft#695 closed: no handler may take
 // heartbeats beside Raft's main loop.
 func TestHeartbeatsGoThroughTheMainLoop(t *testing.T) {

@@ -40,6 +40,33 @@ func TestHangingDiskEndsTheProcess(t *testing.T) {
 	})
 }
 
+// TestStableErrorEndsTheProcess fails to write what a voter must not forget.
+func TestStableErrorEndsTheProcess(t *testing.T) {
+	bad := errors.New("bad disk")
+	for _, c := range []struct {
+		name  string
+		write func(*stable) error
+	}{
+		{"the vote", func(s *stable) error { return s.Set([]byte("LastVoteCand"), []byte("n")) }},
+		{"the term", func(s *stable) error { return s.SetUint64(keyTerm, 2) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var fatal error
+			s := &stable{StableStore: failingStable{bad}, fatal: func(err error) { fatal = err }}
+			if err := c.write(s); !errors.Is(err, bad) || !errors.Is(fatal, bad) {
+				t.Errorf("error %v, fatal %v", err, fatal)
+			}
+		})
+	}
+}
+
+type failingStable struct{ err error }
+
+func (f failingStable) Set(_, _ []byte) error            { return f.err }
+func (f failingStable) Get([]byte) ([]byte, error)       { return nil, f.err }
+func (f failingStable) SetUint64([]byte, uint64) error   { return f.err }
+func (f failingStable) GetUint64([]byte) (uint64, error) { return 0, f.err }
+
 type failing struct{ err error }
 
 func (f failing) FirstIndex() (uint64, error)      { return 0, nil }

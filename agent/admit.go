@@ -55,7 +55,7 @@ func (a *Agent) checkJoin(view fsm.View, r identity.JoinRequest) *identity.JoinE
 	if err != nil {
 		return &identity.JoinError{Code: identity.JoinBadRequest, Message: err.Error()}
 	}
-	if err := view.CheckJoinToken(r.TokenID, hash[:], fsm.StampOf(a.now())); err != nil {
+	if err := view.CheckJoinToken(r.TokenID, r.NodeID, hash[:], fsm.StampOf(a.now())); err != nil {
 		return joinError(err)
 	}
 	if off := a.now().Sub(r.Time).Abs(); off > maxClockSkew {

@@ -34,7 +34,9 @@ func (c *AdmitNode) apply(t *tx) *Error {
 		return err
 	}
 	tok := get[*JoinToken](t.txn, tableJoinTokens, c.TokenID)
-	if err := usable(tok, c.TokenID, c.Node.KeyHash, t.now); err != nil {
+	known := get[*Node](t.txn, tableNodes, string(c.Node.ID))
+	again := repeats(tok, known, c.Node.KeyHash)
+	if err := usable(tok, c.TokenID, again, t.now); err != nil {
 		return err
 	}
 	if get[*Removed](t.txn, tableRemoved, string(c.Node.ID)) != nil {
@@ -42,7 +44,6 @@ func (c *AdmitNode) apply(t *tx) *Error {
 	}
 	row := c.Node
 	row.Meta, row.State, row.Joined = t.fresh(), peer.StateActive, t.now
-	known := get[*Node](t.txn, tableNodes, string(row.ID))
 	if known != nil {
 		if !bytes.Equal(known.KeyHash, row.KeyHash) {
 			return refuse(CodeExists, "node ID %s is taken by another key", row.ID)
@@ -62,7 +63,9 @@ func (c *AdmitNode) apply(t *tx) *Error {
 		t.removeNode(holder)
 	}
 	t.put(tableNodes, &row)
-	t.useJoinToken(tok, row.KeyHash)
+	if !again {
+		t.useJoinToken(tok, row.KeyHash)
+	}
 	for _, w := range c.Wraps {
 		t.putWrap(w.KeyID, Wrap{Node: row.ID, Sealed: w.Wrap.Sealed})
 	}
@@ -79,15 +82,23 @@ func rejoined(known, asked *Node, rev uint64) Node {
 	return row
 }
 
-// usable says whether a machine with the given key may use the join token now.
-func usable(tok *JoinToken, id string, keyHash []byte, now Stamp) *Error {
+// repeats reports whether a member asks again, because the answer may have been lost: the
+// same node, with the same key, on the token that it has used. Without the node's row it is
+// no repeat: one that was removed must not come back on an old token, nor a machine take
+// another ID on it.
+func repeats(tok *JoinToken, known *Node, keyHash []byte) bool {
+	return tok != nil && known != nil && bytes.Equal(known.KeyHash, keyHash) && usedBy(tok, keyHash)
+}
+
+// usable says whether a machine may use the join token now; again is what repeats says.
+func usable(tok *JoinToken, id string, again bool, now Stamp) *Error {
 	switch {
 	case tok == nil:
 		return refuse(CodeNotFound, "join token %s is unknown here: make a new one with: usher join-token create", id)
 	case tok.Revoked != 0:
 		return refuse(CodeRevoked, "join token %s was revoked: make a new one with: usher join-token create", id)
-	case slices.ContainsFunc(tok.UsedBy, func(h []byte) bool { return bytes.Equal(h, keyHash) }):
-		return nil // the same machine asks again; its answer may have been lost
+	case again:
+		return nil
 	case tok.Expires != 0 && now >= tok.Expires:
 		return refuse(CodeExpired, "join token %s expired at %s: make a new one with: usher join-token create", id, tok.Expires.Time().Format("2006-01-02 15:04:05Z07:00"))
 	case len(tok.UsedBy) >= tok.Uses:
@@ -97,8 +108,9 @@ func usable(tok *JoinToken, id string, keyHash []byte, now Stamp) *Error {
 }
 
 // CheckJoinToken tells beforehand what AdmitNode would say of the token.
-func (v View) CheckJoinToken(id string, keyHash []byte, now Stamp) error {
-	if err := usable(v.JoinToken(id), id, keyHash, now); err != nil {
+func (v View) CheckJoinToken(id string, node peer.ID, keyHash []byte, now Stamp) error {
+	tok := v.JoinToken(id)
+	if err := usable(tok, id, repeats(tok, v.Node(node), keyHash), now); err != nil {
 		return err
 	}
 	return nil

@@ -72,9 +72,6 @@ func (c *RevokeJoinToken) apply(t *tx) *Error {
 }
 
 func (t *tx) useJoinToken(old *JoinToken, keyHash []byte) {
-	if usedBy(old, keyHash) {
-		return
-	}
 	row := *old
 	row.Modified = t.rev
 	row.UsedBy = append(append([][]byte(nil), old.UsedBy...), keyHash)

@@ -99,3 +99,25 @@ func TestOlderStartIsRefused(t *testing.T) {
 	r.refused(CodeConflict, report(5, "b"))
 	r.must(report(6, "b"))
 }
+
+// TestRemovedMachineWithItsOldToken comes back under another ID, with the key that has used
+// the token.
+func TestRemovedMachineWithItsOldToken(t *testing.T) {
+	r := newReplica(t).init()
+	r.joinToken("once")
+	r.must(&AdmitNode{TokenID: "once", Node: node(2)})
+	again := node(3)
+	again.KeyHash = node(2).KeyHash
+	r.refused(CodeExhausted, &AdmitNode{TokenID: "once", Node: again}) // a second ID for one machine
+	r.must(&RemoveNode{ID: nodeID(2)})
+	r.refused(CodeExhausted, &AdmitNode{TokenID: "once", Node: again})
+	r.now = r.now.Add(24 * time.Hour)
+	r.refused(CodeExpired, &AdmitNode{TokenID: "once", Node: again})
+
+	r.joinToken("twice", func(c *CreateJoinToken) { c.Uses = 2 })
+	r.must(&AdmitNode{TokenID: "twice", Node: again})
+	again.ID, again.Name = nodeID(4), "n4"
+	r.must(&AdmitNode{TokenID: "twice", Node: again})
+	again.ID, again.Name = nodeID(5), "n5"
+	r.refused(CodeExhausted, &AdmitNode{TokenID: "twice", Node: again})
+}

@@ -29,7 +29,8 @@ const (
 	VerdictRefusals        = "refusals"        // compare-and-set was refused with cause; what was refused never shows
 	VerdictAcknowledged    = "acknowledged"    // acknowledged writes are there at the end
 	VerdictStale           = "stale reads"     // labelled; true at some time; never back on one node
-	VerdictConvergence     = "convergence"     // revisions, settings and state hashes are equal at the end
+	VerdictConvergence     = "convergence"     // all nodes end with the same revision and the same settings
+	VerdictHashes          = "hashes"          // and with the same hash of the whole state
 	VerdictLeaders         = "leaders"         // one a term
 	VerdictOccurrences     = "occurrences"     // each due time and each run by hand has one terminal record
 	VerdictAttempts        = "attempts"        // none started twice; the engines' counters agree
@@ -40,8 +41,8 @@ const (
 // Verdicts are the names of all verdicts, in the order of the report.
 func Verdicts() []string {
 	return []string{
-		VerdictHistory, VerdictLinearizability, VerdictRefusals, VerdictAcknowledged, VerdictStale, VerdictConvergence,
-		VerdictLeaders, VerdictOccurrences, VerdictAttempts, VerdictRequests, VerdictMoves,
+		VerdictHistory, VerdictLinearizability, VerdictRefusals, VerdictAcknowledged, VerdictStale,
+		VerdictConvergence, VerdictHashes, VerdictLeaders, VerdictOccurrences, VerdictAttempts, VerdictRequests, VerdictMoves,
 	}
 }
 

@@ -128,34 +128,52 @@ func (e *evidence) mayMove(a, b *Op) bool {
 }
 
 // served measures how long a session of the lost node waited: from its first try at a
-// door that was there, or from the loss if the try was under way then, to the next answer.
-// It is -1 if it had no such try.
+// door that was there, or from the loss if the try was under way then, to the next answer,
+// without what it spent on tries at doors that were lost themselves. It is -1 if it had no
+// such try.
 func (e *evidence) served(s []*Op, l Loss) (took time.Duration, why string) {
 	if l.Kind == LossDrained {
 		return -1, ""
 	}
+	limit := e.in.Limits.Move
+	if !l.is(LossKilled) {
+		limit = e.in.Limits.MoveHung
+	}
 	var first *Op
+	var elsewhere time.Duration // at lost doors
 	owner := ""
 	for _, o := range s {
+		gone := false
 		switch {
 		case o.Outcome == OK && o.End < l.At:
 			owner = o.Value
 			continue
 		case o.End < l.At || owner != l.Node:
 			continue
-		case first == nil && !e.doorGone(o):
+		case e.doorGone(o):
+			gone = true
+		case first == nil:
 			first = o
 		}
-		if first == nil || o.Outcome != OK {
+		if first == nil {
+			if o.Outcome == OK {
+				return -1, "" // a lost door, back again, served it
+			}
 			continue
 		}
-		took = o.End - max(first.Begin, l.At)
-		if took > e.in.Limits.Move {
+		if gone {
+			elsewhere += o.End - o.Begin
+		}
+		if o.Outcome != OK {
+			continue
+		}
+		took = o.End - max(first.Begin, l.At) - elsewhere
+		if took > limit {
 			why = fmt.Sprintf("session %s of %s (%s) was served again after %s: %s; then %s", o.Key, l.Node, l.Kind, took.Round(time.Millisecond), first, o)
 		}
 		return took, why
 	}
-	if first != nil && e.end-max(first.Begin, l.At) > e.in.Limits.Move {
+	if first != nil && e.end-max(first.Begin, l.At)-elsewhere > limit {
 		return -1, fmt.Sprintf("session %s of %s (%s) was never served again: %s", first.Key, l.Node, l.Kind, first)
 	}
 	return -1, ""

@@ -250,7 +250,7 @@ func (l *Load) record(o history.Op) {
 
 // sleep waits for about d, or less if the load stops; it reports whether to go on.
 func (l *Load) sleep(rng *rand.Rand, d time.Duration) bool {
-	t := time.NewTimer(d*3/4 + time.Duration(rng.Int64N(int64(d/2)+1)))
+	t := time.NewTimer(l.jitter(rng, d))
 	defer t.Stop()
 	select {
 	case <-l.quit:
@@ -258,6 +258,11 @@ func (l *Load) sleep(rng *rand.Rand, d time.Duration) bool {
 	case <-t.C:
 		return true
 	}
+}
+
+// jitter is a time around d, so that clients do not march in step.
+func (l *Load) jitter(rng *rand.Rand, d time.Duration) time.Duration {
+	return d*3/4 + time.Duration(rng.Int64N(int64(d/2)+1))
 }
 
 func (l *Load) rng(client int) *rand.Rand { return rand.New(rand.NewPCG(l.cfg.Seed, uint64(client))) }

@@ -125,7 +125,7 @@ func (a *asker) keepComparing(i int) {
 	for a.l.sleep(a.rng, a.l.pace.Setting) {
 		node := a.route.next(a.l.cfg.Rec.Now())
 		seen, ok := a.read(bench.Setting(k), node, false)
-		if ok && a.l.sleep(a.rng, a.l.pace.Setting/2) && seen.Modified != 0 {
+		if ok && a.l.sleep(a.rng, a.l.pace.Setting/8) && seen.Modified != 0 {
 			ok = a.write(bench.Setting(k), a.l.value(k), node, seen.Modified)
 		}
 		if !a.again(ok, 0) {

@@ -3,6 +3,7 @@ package load
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -12,12 +13,43 @@ import (
 	"github.com/ushercluster/usher/scripts/lab/history"
 )
 
-// socket is the open WebSocket of a session.
+// socket is the open WebSocket of a session. A goroutine of its own reads it, so that a
+// break is noticed when it happens, as in a browser.
 type socket struct {
 	conn     *websocket.Conn
 	door     int
 	answered time.Duration // when the last answer was there: it worked then
 	requests int64         // that the engine's session had counted
+
+	messages chan []byte
+	broken   chan struct{} // closed: err says why
+	err      error
+}
+
+func (k *socket) listen(ctx context.Context) {
+	k.messages, k.broken = make(chan []byte, 1), make(chan struct{})
+	go func() {
+		defer close(k.broken)
+		for {
+			_, b, err := k.conn.Read(ctx)
+			if err != nil {
+				k.err = fmt.Errorf("read answer: %w", err)
+				return
+			}
+			select {
+			case k.messages <- b:
+			default:
+				k.err = errors.New("answers to nothing")
+				return
+			}
+		}
+	}()
+}
+
+// close waits for the goroutine.
+func (k *socket) close() {
+	_ = k.conn.CloseNow()
+	<-k.broken
 }
 
 // keepTalking holds a WebSocket, and opens another one when it breaks.
@@ -32,7 +64,7 @@ func (s *session) keepTalking() {
 		}
 		s.route.worked()
 		on := s.converse(k)
-		_ = k.conn.CloseNow()
+		k.close()
 		if !on || !s.l.sleep(s.rng, s.route.failed(s.l.cfg.Rec.Now())) {
 			return
 		}
@@ -59,6 +91,7 @@ func (s *session) connect() *socket {
 		}
 		return nil
 	}
+	k.listen(s.l.cut)
 	s.keep(resp.Header)
 	if node := resp.Header.Get("X-Usher-Node"); node != "" {
 		s.owner = node
@@ -74,31 +107,43 @@ func (s *session) converse(k *socket) bool {
 	for first := true; ; first = false {
 		op := s.op(history.Message, k.door)
 		wrong, err := k.talk(s.l.cut, s.l.pace.Patience)
-		op.End = s.l.cfg.Rec.Now()
-		switch {
-		case err != nil && s.l.cut.Err() != nil:
-			return false
-		case err != nil:
-			// Nobody looked at the connection between the messages: it broke at some time
-			// since the last answer.
-			op.Begin, op.Outcome, op.Detail = k.answered, history.Unknown, "since the last answer: "+err.Error()
-		case wrong != "":
-			op.Outcome, op.Detail = history.Unknown, wrong
-		default:
-			op.Outcome, op.Value = history.OK, s.owner
-			k.answered = op.End
-		}
-		s.l.record(op)
-		if op.Outcome != history.OK {
-			return true
+		if !s.said(k, op, wrong, err) {
+			return s.l.cut.Err() == nil
 		}
 		if first {
 			s.opened()
 		}
-		if !s.l.sleep(s.rng, s.l.pace.Message) {
+		pause := time.NewTimer(s.l.jitter(s.rng, s.l.pace.Message))
+		select {
+		case <-pause.C:
+		case <-s.l.quit:
+			pause.Stop()
 			return false
+		case <-k.broken:
+			pause.Stop()
+			s.said(k, s.op(history.Message, k.door), "", k.err)
+			return s.l.cut.Err() == nil
 		}
 	}
+}
+
+// said records a message, and reports whether it was answered.
+func (s *session) said(k *socket, op history.Op, wrong string, err error) bool {
+	op.End = s.l.cfg.Rec.Now()
+	switch {
+	case err != nil && s.l.cut.Err() != nil:
+		return false // cut off by Stop: that says nothing
+	case err != nil:
+		// The connection broke at some time since the last answer.
+		op.Begin, op.Outcome, op.Detail = k.answered, history.Unknown, "since the last answer: "+err.Error()
+	case wrong != "":
+		op.Outcome, op.Detail = history.Unknown, wrong
+	default:
+		op.Outcome, op.Value = history.OK, s.owner
+		k.answered = op.End
+	}
+	s.l.record(op)
+	return op.Outcome == history.OK
 }
 
 // talk asks the engine for the state of the session, which counts its requests. wrong
@@ -109,9 +154,13 @@ func (k *socket) talk(ctx context.Context, patience time.Duration) (wrong string
 	if err := k.conn.Write(ctx, websocket.MessageText, []byte(`{"select":{}}`)); err != nil {
 		return "", fmt.Errorf("send message: %w", err)
 	}
-	_, b, err := k.conn.Read(ctx)
-	if err != nil {
-		return "", fmt.Errorf("read answer: %w", err)
+	var b []byte
+	select {
+	case b = <-k.messages:
+	case <-k.broken:
+		return "", k.err
+	case <-ctx.Done():
+		return "", fmt.Errorf("wait for the answer: %w", ctx.Err())
 	}
 	var a struct {
 		Requests int64  `json:"requests"`

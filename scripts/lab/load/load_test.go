@@ -106,7 +106,18 @@ func TestLoad(t *testing.T) {
 		recorded := map[history.Kind]int{}
 		values := map[string]bool{}
 		clients := map[int]bool{}
+		asked := map[history.Kind]map[string]bool{history.Read: {}, history.StaleRead: {}}
+		owner := map[string]string{}
 		for _, o := range r.ops {
+			if m := asked[o.Kind]; m != nil {
+				m[o.Node] = true
+			}
+			if o.Kind == history.Request {
+				if o.Owner != owner[o.Key] {
+					t.Errorf("session %s belonged to %q: %s", o.Key, owner[o.Key], &o)
+				}
+				owner[o.Key] = o.Value
+			}
 			if o.Outcome == history.OK {
 				recorded[o.Kind]++
 			}
@@ -124,6 +135,9 @@ func TestLoad(t *testing.T) {
 			if n == 0 || recorded[k] < n {
 				t.Errorf("%s: %d acknowledged, %d recorded", k, n, recorded[k])
 			}
+		}
+		if len(asked[history.Read]) != 3 || len(asked[history.StaleRead]) != 3 {
+			t.Errorf("not all nodes were read: %v", asked)
 		}
 		if len(clients) != everything.Sessions {
 			t.Errorf("%d sessions made requests, not %d", len(clients), everything.Sessions)
@@ -158,7 +172,14 @@ func TestLostNode(t *testing.T) {
 		t.Errorf("%+v", r.report.Failed())
 	}
 	unknown, marks := 0, 0
+	answered := map[int]time.Duration{}
 	for _, o := range r.ops {
+		if o.Kind == history.Message && o.Outcome == history.OK {
+			answered[o.Client] = o.End
+		}
+		if strings.HasPrefix(o.Detail, "since the last answer") && o.Begin != answered[o.Client] {
+			t.Errorf("it did not break at %s: %s", answered[o.Client], &o)
+		}
 		switch {
 		case o.Kind == history.Lost || o.Kind == history.Back:
 			marks++

@@ -1,12 +1,14 @@
 package load
 
 import (
+	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"testing"
 )
 
@@ -69,6 +71,33 @@ func (c *cluster) kill(n *fakeNode, dead bool) {
 	n.dead = dead
 	c.mu.Unlock()
 	if dead {
-		n.door.CloseClientConnections()
+		n.users.cut()
 	}
+}
+
+// listener remembers its connections, also those that became WebSockets.
+type listener struct {
+	net.Listener
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		l.mu.Lock()
+		l.conns = append(l.conns, c)
+		l.mu.Unlock()
+	}
+	return c, err
+}
+
+// cut breaks all of them.
+func (l *listener) cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.conns {
+		_ = c.Close()
+	}
+	l.conns = nil
 }

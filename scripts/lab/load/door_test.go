@@ -54,7 +54,7 @@ func (c *cluster) place(door *fakeNode, r *http.Request) (owner *fakeNode, id st
 		c.next++
 		id, n = strconv.Itoa(c.next), c.next%len(c.nodes)
 	}
-	if c.wander && c.next > 20 {
+	if c.wander && c.next > 15 {
 		c.next++
 		n = c.next % len(c.nodes)
 	}

@@ -217,7 +217,7 @@ func (a *Agent) openPort(ctx context.Context) error {
 	if a.advertise, err = advertiseOf(a.cfg, port.Addr().String()); err != nil {
 		return permanent(err)
 	}
-	a.forward = admin.NewForwarder(a.dialAPI)
+	a.forward = admin.NewForwarder(a.dialAPI, a.view)
 	a.down.push("calls to other nodes", func() error { a.forward.Close(); return nil })
 	return nil
 }

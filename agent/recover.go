@@ -186,7 +186,7 @@ func (r *Recovery) askOthers(ctx context.Context, node identity.Node, s consensu
 	defer port.Close()
 	ask := admin.NewForwarder(func(ctx context.Context, id peer.ID) (net.Conn, error) {
 		return port.Dial(ctx, transport.Target{ID: id, Addr: s.State.View().Node(id).Addr}, transport.ProtoAPI)
-	})
+	}, nil)
 	defer ask.Close()
 	var wg sync.WaitGroup
 	for i := range r.Others {

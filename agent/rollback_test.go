@@ -53,7 +53,7 @@ func remembering(t *testing.T, known uint64, others ...peer.ID) *Agent {
 		}
 	}
 	a := &Agent{self: selfID, cfg: config.Config{DataDir: t.TempDir()}, log: zerolog.Nop(), cached: f.View()}
-	a.forward = admin.NewForwarder(func(context.Context, peer.ID) (net.Conn, error) { return nil, errors.New("unreachable") })
+	a.forward = admin.NewForwarder(func(context.Context, peer.ID) (net.Conn, error) { return nil, errors.New("unreachable") }, nil)
 	t.Cleanup(a.forward.Close)
 	return a
 }

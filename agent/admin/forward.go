@@ -18,6 +18,7 @@ import (
 	"github.com/ushercluster/usher/agent/consensus"
 	"github.com/ushercluster/usher/agent/identity"
 	"github.com/ushercluster/usher/agent/peer"
+	"github.com/ushercluster/usher/fsm"
 )
 
 // Forwarder calls the internal routes of other agents over connections of ALPN
@@ -26,6 +27,7 @@ import (
 type Forwarder struct {
 	dial   func(context.Context, peer.ID) (net.Conn, error)
 	http   *http.Client
+	view   func() fsm.View
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // flights of commands, and dials
@@ -44,9 +46,10 @@ const (
 )
 
 // NewForwarder makes a Forwarder over dial, which must return a connection whose
-// other end has proved to be the node. Close it.
-func NewForwarder(dial func(context.Context, peer.ID) (net.Conn, error)) *Forwarder {
-	f := &Forwarder{dial: dial, lanes: map[peer.ID]*lane{}, hops: map[peer.ID][]*hop{}, conns: map[*trackedConn]bool{}}
+// other end has proved to be the node. view is this node's state; commands are told
+// their outcome when it shows them, as a rule; nil: at once. Close it.
+func NewForwarder(dial func(context.Context, peer.ID) (net.Conn, error), view func() fsm.View) *Forwarder {
+	f := &Forwarder{dial: dial, view: view, lanes: map[peer.ID]*lane{}, hops: map[peer.ID][]*hop{}, conns: map[*trackedConn]bool{}}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.http = &http.Client{
 		Transport: &http.Transport{

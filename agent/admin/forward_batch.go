@@ -161,10 +161,65 @@ func (f *Forwarder) fly(leader peer.ID, l *lane) {
 		if len(batch) == 0 {
 			return
 		}
-		for i, o := range f.deliver(leader, batch) {
-			batch[i].done <- o
+		out := f.deliver(leader, batch)
+		if !f.shows(out) {
+			f.settle(batch, out)
+			continue
 		}
+		hand(batch, out)
 	}
+}
+
+// hand tells each command its outcome.
+func hand(batch []*cargo, out []outcome) {
+	for i, o := range out {
+		batch[i].done <- o
+	}
+}
+
+// settleWait is how long outcomes wait for this node's state. It comes right behind the
+// answer; if it does not, callers wait for it themselves.
+const settleWait = 50 * time.Millisecond
+
+// settle hands outcomes out when this node shows them, while the next flight is under way:
+// one waits, and not each of those who are about to look.
+func (f *Forwarder) settle(batch []*cargo, out []outcome) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		hand(batch, out)
+		return
+	}
+	f.wg.Go(func() {
+		end := time.NewTimer(settleWait)
+		defer end.Stop()
+		for {
+			newer := f.view().Newer()
+			if f.shows(out) {
+				break
+			}
+			select {
+			case <-newer:
+				continue
+			case <-end.C:
+			case <-f.ctx.Done():
+			}
+			break
+		}
+		hand(batch, out)
+	})
+}
+
+// shows reports whether this node's state has all that came of a flight.
+func (f *Forwarder) shows(out []outcome) bool {
+	if f.view == nil {
+		return true
+	}
+	last := uint64(0)
+	for _, o := range out {
+		last = max(last, o.result.Revision)
+	}
+	return f.view().Revision() >= last
 }
 
 // load takes the next batch; when there is none, the flight is over.

@@ -248,7 +248,7 @@ func TestForwarderClose(t *testing.T) {
 			close(began)
 			<-ctx.Done()
 			return nil, ctx.Err()
-		})
+		}, nil)
 		done := make(chan error, 1)
 		go func() {
 			_, err := f.Apply(context.Background(), n1, localRun(1))

@@ -116,7 +116,7 @@ func newRig(t testing.TB, change ...func(peer.ID, *Config)) *rig {
 		r.node[id] = n
 		n.f = NewForwarder(func(ctx context.Context, to peer.ID) (net.Conn, error) {
 			return host.DialContext(ctx, "tcp", r.node[to].host.IP()+":14747")
-		})
+		}, n.b.View)
 		n.b.forward = n.f
 		r.registry[id] = prometheus.NewRegistry()
 		cfg := Config{

@@ -37,7 +37,7 @@ func newHopRig(t *testing.T) *hopRig {
 	r.f = NewForwarder(func(ctx context.Context, _ peer.ID) (net.Conn, error) {
 		r.dials++
 		return from.DialContext(ctx, "tcp", "10.0.0.2:80")
-	})
+	}, nil)
 	t.Cleanup(func() {
 		r.f.Close()
 		ln.Close()
@@ -131,7 +131,10 @@ func TestHopOutcomes(t *testing.T) {
 	}{
 		"refused":              {play: nil, notSent: true},
 		"ends after a request": {play: func(_ net.Conn, in *bufio.Reader) { _, _ = http.ReadRequest(in) }},
-		"no HTTP":              {play: func(c net.Conn, in *bufio.Reader) { _, _ = http.ReadRequest(in); _, _ = io.WriteString(c, "hello\r\n\r\n") }},
+		"no HTTP": {play: func(c net.Conn, in *bufio.Reader) {
+			_, _ = http.ReadRequest(in)
+			_, _ = io.WriteString(c, "hello\r\n\r\n")
+		}},
 		"half an answer": {play: func(c net.Conn, in *bufio.Reader) {
 			_, _ = http.ReadRequest(in)
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nx")

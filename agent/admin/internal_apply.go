@@ -23,13 +23,15 @@ func internalApply(c *call, in applyRequest) (applyAnswer, error) {
 	out := applyAnswer{Items: make([]applyResult, len(in.Items))}
 	ready, place := make([]fsm.Proposal, 0, len(in.Items)), make([]int, 0, len(in.Items))
 	confirmed := false
+	known := knownCaller{}
 	for i, it := range in.Items {
-		p, refused := c.accept(v, it)
+		p, refused := c.accept(v, it, &known)
 		if refused != nil && refused.Status == http.StatusUnauthorized && !confirmed {
 			// A leader that has just been elected may not have seen the token yet.
 			if now, err := c.s.cfg.Backend.ReadHere(c.bounded()); err == nil {
 				v, confirmed = now, true
-				p, refused = c.accept(v, it)
+				known = knownCaller{}
+				p, refused = c.accept(v, it, &known)
 			}
 		}
 		if refused != nil {
@@ -63,16 +65,32 @@ func resultOf(o consensus.Outcome) applyResult {
 }
 
 // accept turns an item into a proposal, or refuses it.
-func (c *call) accept(v fsm.View, it applyItem) (fsm.Proposal, *Problem) {
+func (c *call) accept(v fsm.View, it applyItem, known *knownCaller) (fsm.Proposal, *Problem) {
 	cmd, err := fsm.Decode(it.Command)
 	if it.ID == (fsm.CommandID{}) || err != nil {
 		return fsm.Proposal{}, invalid("the command is malformed, or newer than this usher", "upgrade usher on every server")
 	}
-	actor, refused := c.s.authorise(v, c.now(), peerIdentity{c.who.peer, c.who.class}, it, cmd)
+	actor, refused := c.s.authorise(v, c.now(), peerIdentity{c.who.peer, c.who.class}, it, cmd, known)
 	if refused != nil {
 		return fsm.Proposal{}, refused
 	}
 	return fsm.Proposal{ID: it.ID, Known: it.Known, Actor: actor, Command: cmd}, nil
+}
+
+// knownCaller is the last token of a flight that was looked up, in one view of the state:
+// most commands of a flight come from one program.
+type knownCaller struct {
+	text string
+	who  caller
+	why  string
+}
+
+func (k *knownCaller) check(s *Server, v fsm.View, text string, now time.Time) (caller, string) {
+	if k.text != text {
+		k.text = text
+		k.who, k.why = s.proven.check(v, text, now)
+	}
+	return k.who, k.why
 }
 
 // authorise decides who an item's actor is and whether it may propose the command.
@@ -82,12 +100,12 @@ func (c *call) accept(v fsm.View, it applyItem) (fsm.Proposal, *Problem) {
 //	node   the sender itself, about itself
 //
 // Nothing else is accepted; commands of the leader's own are never forwarded.
-func (s *Server) authorise(v fsm.View, now time.Time, from peerIdentity, it applyItem, cmd fsm.Command) (fsm.Actor, *Problem) {
+func (s *Server) authorise(v fsm.View, now time.Time, from peerIdentity, it applyItem, cmd fsm.Command, known *knownCaller) (fsm.Actor, *Problem) {
 	kind := fsm.KindOf(cmd)
 	byOperator := kind.Proposer() == fsm.ByOperator && kind.Role() != ""
 	switch {
 	case it.Token != "":
-		who, why := s.proven.check(v, it.Token, now)
+		who, why := known.check(s, v, it.Token, now)
 		if why != "" {
 			return fsm.Actor{}, unauthenticated(why)
 		}

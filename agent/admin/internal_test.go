@@ -62,7 +62,7 @@ func TestAuthorise(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			got, p := new(Server).authorise(v, tr.Now(), c.from, c.item, c.cmd)
+			got, p := new(Server).authorise(v, tr.Now(), c.from, c.item, c.cmd, new(knownCaller))
 			code := Code("")
 			if p != nil {
 				code = p.Code
@@ -87,7 +87,7 @@ func TestNoLeadersCommandIsForwarded(t *testing.T) {
 			t.Fatalf("%s is not the leader's", fsm.KindOf(cmd))
 		}
 		for _, it := range []applyItem{{Token: tok.admin}, {Kind: actorLocal, Actor: "root"}, {Kind: actorNode, Actor: string(n2)}} {
-			if _, p := new(Server).authorise(tr.fsm.View(), tr.Now(), peerIdentity{n2, peer.ClassServer}, it, cmd); p == nil {
+			if _, p := new(Server).authorise(tr.fsm.View(), tr.Now(), peerIdentity{n2, peer.ClassServer}, it, cmd, new(knownCaller)); p == nil {
 				t.Errorf("%s is accepted from %+v", fsm.KindOf(cmd), it)
 			}
 		}

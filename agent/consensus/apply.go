@@ -75,11 +75,11 @@ func (s *Store) retry(ctx context.Context, p fsm.Proposal) (fsm.Result, error) {
 		changed := s.leads.changed()
 		leader := s.leader()
 		if leader != "" {
-			leaderless = time.Now()
 			r, err := s.once(ctx, leader, p)
 			if err == nil {
 				return r, r.Err()
 			}
+			leaderless = time.Now() // now: the try may have taken long
 			if final(err) {
 				return fsm.Result{}, err
 			}
@@ -113,7 +113,9 @@ func (s *Store) once(ctx context.Context, leader peer.ID, p fsm.Proposal) (fsm.R
 // gaveUp says why a command was not acknowledged in time.
 func (s *Store) gaveUp(ctx context.Context, sent bool, last error) error {
 	var err error
-	if s.leader() == "" {
+	// Without a leader for long, and without a try, it is no quorum, even if one has been
+	// found since the last look.
+	if s.leader() == "" || !sent && ctx.Err() == nil {
 		st := s.Status()
 		err = &QuorumError{Reachable: s.reachable(st), Voters: len(st.Voters)}
 	}

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"context"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -167,12 +166,33 @@ func (j *injector) network(s strike, who []int) (heal func(), ours bool) {
 	return nil, false
 }
 
+// flap cuts a host off and lets it back, again and again.
+func (j *injector) flap(ctx context.Context, s strike, host int) {
+	for end := time.Now().Add(s.lasts); time.Now().Before(end) && ctx.Err() == nil; {
+		heal := j.cut(j.around(host)...)
+		pause(ctx, time.Duration(s.size)*time.Millisecond)
+		heal()
+		pause(ctx, time.Duration(s.size)*time.Millisecond)
+	}
+}
+
+// again cuts what is meant to be cut, after somebody else has healed a host.
+func (j *injector) again() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for w, n := range j.cuts {
+		if n > 0 {
+			j.net.CutOneWay(j.hosts[w.from], j.hosts[w.to])
+		}
+	}
+}
+
 // strike makes one fault happen, and ends it; sooner if ctx ends.
 func (r *run) strike(ctx context.Context, s strike) {
 	if !pause(ctx, time.Until(r.began.Add(s.at))) {
 		return
 	}
-	who := r.resolve(s)
+	who := resolve(s, len(r.nodes), r.leader())
 	r.log("%v (%v)", s, who)
 	r.bit(s.what)
 	if heal, ok := r.inject.network(s, who); ok {
@@ -187,12 +207,7 @@ func (r *run) strike(ctx context.Context, s strike) {
 	}
 	switch s.what {
 	case "flap":
-		for end := time.Now().Add(s.lasts); time.Now().Before(end) && ctx.Err() == nil; {
-			heal := r.inject.cut(r.inject.around(who[0])...)
-			pause(ctx, time.Duration(s.size)*time.Millisecond)
-			heal()
-			pause(ctx, time.Duration(s.size)*time.Millisecond)
-		}
+		r.inject.flap(ctx, s, who[0])
 	case "clock":
 		n.ahead.Store(int64(time.Duration(s.size) * time.Millisecond))
 		pause(ctx, s.lasts)
@@ -209,24 +224,25 @@ func (r *run) strike(ctx context.Context, s strike) {
 	r.log("%s is over", s.what)
 }
 
-// resolve finds out who is meant: the leader may be one that is named already.
-func (r *run) resolve(s strike) []int {
+// resolve finds out who of n nodes is meant: the leader may be one that is named already.
+func resolve(s strike, n, lead int) []int {
 	who := slices.Clone(s.nodes)
 	i := slices.Index(who, leader)
 	if i < 0 {
 		return who
 	}
-	l := max(r.leader(), 0)
+	lead = max(lead, 0)
 	for k, other := range who {
-		if other == l {
-			for free := range r.nodes {
-				if !slices.Contains(who, free) {
-					who[k] = free
-				}
+		if other != lead {
+			continue
+		}
+		for free := range n {
+			if free != lead && !slices.Contains(who, free) {
+				who[k] = free
 			}
 		}
 	}
-	who[i] = l
+	who[i] = lead
 	return who
 }
 
@@ -381,17 +397,4 @@ func (r *run) vote(ctx context.Context, n *node) error {
 			return err
 		}
 	}
-}
-
-// bit counts the faults that happened.
-func (r *run) bit(what string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.struck[what]++
-}
-
-func (r *run) strikes() map[string]int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return maps.Clone(r.struck)
 }

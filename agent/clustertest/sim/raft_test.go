@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -12,7 +11,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -22,46 +20,6 @@ import (
 	"github.com/ushercluster/usher/fsm"
 	"github.com/ushercluster/usher/transport/memnet"
 )
-
-var (
-	oneSeed  = flag.Uint64("sim.seed", 0, "run this seed alone and print what happened")
-	fromSeed = flag.Uint64("sim.from", 1, "the first seed")
-	numSeeds = flag.Int("sim.seeds", 0, "how many seeds; 0: as many as are quick")
-	lasting  = flag.Duration("sim.for", 0, "time of the faults, in the clock of the cluster; 0: what is quick")
-	repeats  = flag.Int("sim.repeat", 1, "run each seed this often")
-	withLogs = flag.Bool("sim.log", false, "print the nodes' log lines, too")
-	lazy     = flag.Bool("sim.lazy", false, "disks lie about what they have written: the simulation must fail")
-)
-
-// seeds calls f for each seed that is asked for, as a test of its own.
-func seeds(t *testing.T, quick int, f func(t *testing.T, seed uint64)) {
-	from, n := *fromSeed, *numSeeds
-	if n == 0 {
-		n = quick
-	}
-	if *oneSeed != 0 {
-		from, n = *oneSeed, 1
-	}
-	for seed := from; seed < from+uint64(n); seed++ {
-		for k := range *repeats {
-			name := fmt.Sprintf("seed=%d", seed)
-			if *repeats > 1 {
-				name = fmt.Sprintf("%s/%d", name, k)
-			}
-			t.Run(name, func(t *testing.T) {
-				t.Parallel()
-				synctest.Test(t, func(t *testing.T) { f(t, seed) })
-			})
-		}
-	}
-}
-
-func forTime(quick time.Duration) time.Duration {
-	if *lasting > 0 {
-		return *lasting
-	}
-	return quick
-}
 
 // The time of faults when nothing is asked for, and how many seeds.
 const (
@@ -84,8 +42,8 @@ func TestRaft(t *testing.T) {
 
 // run is one seed's.
 type run struct {
+	*journal
 	t      *testing.T
-	seed   uint64
 	lazy   bool
 	budget int64 // of log, until a snapshot
 	ctx    context.Context
@@ -103,18 +61,12 @@ type run struct {
 	members  sync.Mutex // held over a change of the voters
 	unwatch  context.CancelFunc
 	watching sync.WaitGroup
-	began    time.Time
-
-	mu     sync.Mutex
-	faults int
-	trace  []string
-	struck map[string]int
 }
 
 func newRun(t *testing.T, seed uint64) *run {
 	r := &run{
-		t: t, seed: seed, lazy: *lazy, net: memnet.New(), history: &history{}, calls: &calls{by: map[uint64]*call{}},
-		struck: map[string]int{}, began: time.Now(),
+		journal: newJournal(t, seed, "raft"), t: t, lazy: *lazy,
+		net: memnet.New(), history: &history{}, calls: &calls{by: map[uint64]*call{}},
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.budget = int64(16<<10) << (seed % 4 * 2) // 16 KiB to 1 MiB
@@ -194,7 +146,7 @@ func (r *run) play(d time.Duration) {
 	var wg sync.WaitGroup
 	ctx, cancel := context.WithTimeout(r.ctx, d)
 	defer cancel()
-	r.began = time.Now()
+	r.begin()
 	for i := range clients {
 		c := &client{run: r, i: i, rng: dice(r.seed, fmt.Sprintf("client %d", i))}
 		wg.Go(func() { c.work(ctx) })
@@ -328,44 +280,13 @@ func (r *run) close() {
 	if left := r.net.Conns(); left != 0 {
 		r.fail("%d connections are left open", left)
 	}
-	if r.failed() || *oneSeed != 0 {
-		r.t.Logf("replay: scripts/sim.sh raft --seed %d\n%s", r.seed, strings.Join(r.trace, "\n"))
-	}
-}
-
-// Of the faults of one run that many are told: the first is the one that matters.
-const mostFaults = 10
-
-// fail reports what must not be.
-func (r *run) fail(format string, args ...any) {
-	what := fmt.Sprintf(format, args...)
-	r.log("WRONG: %s", what)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.faults++; r.faults <= mostFaults {
-		r.t.Errorf("seed %d, at %v: %s", r.seed, time.Since(r.began), what)
-	}
+	r.report()
 }
 
 // stuck ends the process: the bubble of a store that does not close never ends.
 func (r *run) stuck(l *life) {
 	r.fail("%s does not close within %v", l.n.name, closeWithin)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	panic(fmt.Sprintf("seed %d: %s does not close within %v\n%s", r.seed, l.n.name, closeWithin, strings.Join(r.trace, "\n")))
-}
-
-func (r *run) failed() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.faults > 0
-}
-
-// log adds a line to what happened.
-func (r *run) log(format string, args ...any) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.trace = append(r.trace, fmt.Sprintf("%10v  ", time.Since(r.began).Round(time.Microsecond))+fmt.Sprintf(format, args...))
+	panic(r.text())
 }
 
 // logger takes a node's lines, if they are wanted.

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -72,6 +73,7 @@ func taskNames() []string { return []string{"t1", "t2"} }
 func (f *fleet) open(n int) {
 	f.Cluster = clustertest.New(f.t, n, func(n *clustertest.Node) {
 		n.Delay = func(string) time.Duration { return taskTakes }
+		n.Log = errorLines{f, n.Name}
 	})
 	var hosts []*memnet.Host
 	f.agents = make([]atomic.Pointer[agent.Agent], n)
@@ -305,6 +307,19 @@ func (f *fleet) judgeTasks() {
 		}
 	}
 	f.log("occurrences: %v", states)
+}
+
+// errorLines takes a node's log lines and keeps those that a person must act on, or all.
+type errorLines struct {
+	f    *fleet
+	name string
+}
+
+func (e errorLines) Write(p []byte) (int, error) {
+	if *withLogs || bytes.Contains(p, []byte(`"level":"error"`)) {
+		e.f.log("  %s %s", e.name, bytes.TrimSpace(p))
+	}
+	return len(p), nil
 }
 
 // sightings hold what agents show against each other.

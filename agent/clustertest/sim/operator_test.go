@@ -53,6 +53,7 @@ func (f *fleet) write(rng *rand.Rand, client, at int, key string) {
 		if o.told(err); o.outcome != acked {
 			f.log("%s (%d): %v", o, n, err)
 		}
+		f.internal(o, err)
 		if agent == nil || agent != f.agents[at].Load() {
 			o.outcome = unknown // the process that answered is not there any more: it may have answered from its grave
 		}
@@ -63,6 +64,13 @@ func (f *fleet) write(rng *rand.Rand, client, at int, key string) {
 	}
 	o.end = f.history.tick()
 	f.history.add(o)
+}
+
+// internal reports an answer that says that the agent failed.
+func (f *fleet) internal(o op, err error) {
+	if p := new(admin.Problem); errors.As(err, &p) && p.Code == admin.CodeInternal {
+		f.fail("%s: %v", o, err)
+	}
 }
 
 // told takes in an answer of the API.
@@ -89,6 +97,7 @@ func (f *fleet) read(client, at int, key string) {
 	ctx, cancel := context.WithTimeout(context.Background(), readLimit)
 	defer cancel()
 	s, err := f.apis[at].Setting(ctx, key)
+	f.internal(o, err)
 	if err == nil && !s.Stale && agent != nil && agent == f.agents[at].Load() {
 		o.outcome, o.revision, o.rows = acked, s.Revision, []row{{s.Modified, s.Value}}
 	}

@@ -23,7 +23,7 @@ import (
 
 // The time of faults when nothing is asked for, and how many seeds.
 const (
-	raftTime  = 60 * time.Second
+	raftTime  = 40 * time.Second
 	raftSeeds = 200
 )
 

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -223,10 +224,8 @@ func (t *truth) keep(v fsm.View) {
 // row is what a key has at a revision.
 func (t *truth) row(key string, rev uint64) row {
 	all := t.rows[key]
-	for i := len(all) - 1; i >= 0; i-- {
-		if all[i].modified <= rev {
-			return all[i]
-		}
+	if i := sort.Search(len(all), func(i int) bool { return all[i].modified > rev }); i > 0 {
+		return all[i-1]
 	}
 	return row{}
 }

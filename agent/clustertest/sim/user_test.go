@@ -6,7 +6,10 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"time"
+
+	"github.com/ushercluster/usher/agent/admin"
 )
 
 const userCount = 12
@@ -91,7 +94,24 @@ func (u *user) settle() {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	u.f.fail("%s is not served by one engine at every door, %v after the last fault", u.name, sessionsWithin)
+	u.f.fail("%s is not served by one engine at every door, %v after the last fault%s", u.name, sessionsWithin, u.f.sights())
+}
+
+// sights are what the nodes think of each other.
+func (f *fleet) sights() string {
+	var b strings.Builder
+	for i, n := range f.nodes {
+		list, err := f.apis[i].Nodes(f.t.Context(), admin.Stale())
+		if err != nil {
+			fmt.Fprintf(&b, "; %s: %v", n.Name, err)
+			continue
+		}
+		fmt.Fprintf(&b, "; %s sees", n.Name)
+		for _, other := range list.Items {
+			fmt.Fprintf(&b, " %s %s", other.Name, other.Status)
+		}
+	}
+	return b.String()
 }
 
 func (u *user) steady() bool {

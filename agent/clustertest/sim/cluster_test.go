@@ -25,7 +25,7 @@ const (
 // TestCluster breaks whole clusters: agents with their gossip, doors, engines, scheduler
 // and files. A crash here is that of a process; what it has written is on the disk.
 func TestCluster(t *testing.T) {
-	seeds(t, clusterSeeds, func(t *testing.T, seed uint64) {
+	seeds(t, (clusterSeeds+slowdown-1)/slowdown, func(t *testing.T, seed uint64) {
 		f := newFleet(t, seed)
 		defer f.report()
 		f.open(3 + 2*int(seed%4/3))

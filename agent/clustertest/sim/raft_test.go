@@ -30,7 +30,7 @@ const (
 // TestRaft breaks three or five stores, which is all of the replication and none of what
 // stands on it.
 func TestRaft(t *testing.T) {
-	seeds(t, raftSeeds, func(t *testing.T, seed uint64) {
+	seeds(t, raftSeeds/slowdown, func(t *testing.T, seed uint64) {
 		r := newRun(t, seed)
 		defer r.close()
 		r.open(3 + 2*int(seed%2))

@@ -22,7 +22,7 @@ var layers = map[string]int{
 	"agent/config": 1, "agent/engine": 1, "agent/engine/builtin": 1, "agent/door/upstream": 1, "agent/consensus/pulse": 1,
 	"agent/door": 2, "agent/scheduler": 2, "agent/admin": 2, "agent/console": 2,
 	"agent":     3,
-	"cmd/usher": 4, "agent/clustertest": 4,
+	"cmd/usher": 4, "agent/clustertest": 4, "agent/clustertest/sim": 4,
 }
 
 // within are arrows inside a layer: the vocabulary of layer 0, and sub-packages.

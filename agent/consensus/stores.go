@@ -72,6 +72,14 @@ func openStores(dir string, log zerolog.Logger, segment int) (*Stores, error) {
 	return s, nil
 }
 
+// NewStores makes Stores of parts that were opened elsewhere and have no files to look
+// through, such as disks in memory. Close is nil.
+func NewStores(logs raft.LogStore, stable raft.StableStore, snapshots raft.SnapshotStore) *Stores {
+	s := &Stores{Logs: logs, Stable: stable, Snapshots: snapshots}
+	s.marker = newMarker(s, mark{})
+	return s
+}
+
 // HasState reports whether the stores hold a cluster's state.
 func (s *Stores) HasState() (bool, error) {
 	return raft.HasExistingState(s.Logs, s.Stable, s.Snapshots)

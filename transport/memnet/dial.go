@@ -40,9 +40,14 @@ func (h *Host) roundTrip(ctx context.Context, network, addr string) error {
 		return err
 	}
 	h.net.mu.Lock()
-	delay := 2 * h.net.delay
-	if _, to, err := h.route(network, addr); err != nil || to == h {
-		delay = 0
+	var delay time.Duration
+	if _, to, err := h.route(network, addr); err == nil && to != h {
+		delay = 2 * h.net.delay
+		for _, p := range [2]path{{h, to}, {to, h}} {
+			if late := h.net.lates[p]; late != nil {
+				delay += late()
+			}
+		}
 	}
 	h.net.mu.Unlock()
 	if delay == 0 {

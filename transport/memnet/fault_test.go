@@ -3,6 +3,7 @@ package memnet
 import (
 	"context"
 	"io"
+	"net"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -186,5 +187,88 @@ func TestDelayKeepsOrder(t *testing.T) {
 		if got, err := io.ReadAll(p.server); err != nil || string(got) != "slow fast" {
 			t.Errorf("read %q, %v", got, err)
 		}
+	})
+}
+
+func TestHealOneWay(t *testing.T) {
+	run(t, func(t *testing.T, p pair) {
+		p.net.Cut(p.a, p.b)
+		write(t, p.client, "heard")
+		write(t, p.server, "lost")
+		p.net.HealOneWay(p.a, p.b)
+		read(t, p.server, "heard")
+		silent(t, p.client)
+		p.net.HealOneWay(p.b, p.a)
+		read(t, p.client, "lost")
+	})
+}
+
+func TestLateSegmentsKeepTheirOrder(t *testing.T) {
+	run(t, func(t *testing.T, p pair) {
+		p.net.SetDelay(10 * time.Millisecond)
+		lates := []time.Duration{200 * time.Millisecond, 0, 0}
+		p.net.SetLate(p.a, p.b, func() time.Duration {
+			first := lates[0]
+			lates = lates[1:]
+			return first
+		})
+		began := time.Now()
+		write(t, p.client, "one ")
+		write(t, p.client, "two ")
+		read(t, p.server, "one two ") // the second waits for the first, as in TCP
+		if took := time.Since(began); took != 210*time.Millisecond {
+			t.Errorf("arrived after %v", took)
+		}
+		write(t, p.server, "back")
+		began = time.Now()
+		read(t, p.client, "back")
+		if took := time.Since(began); took != 10*time.Millisecond {
+			t.Errorf("the other direction took %v", took)
+		}
+		p.net.SetLate(p.a, p.b, nil)
+		write(t, p.client, "three")
+		began = time.Now()
+		read(t, p.server, "three")
+		if took := time.Since(began); took != 10*time.Millisecond {
+			t.Errorf("after it ended: %v", took)
+		}
+		p.net.SetDelay(0)
+	})
+}
+
+func TestLateDials(t *testing.T) {
+	run(t, func(t *testing.T, p pair) {
+		p.net.SetLate(p.a, p.b, func() time.Duration { return 30 * time.Millisecond })
+		began := time.Now()
+		_, err := p.a.DialContext(t.Context(), "tcp", "10.0.0.2:81")
+		wantOp(t, err, "dial", syscall.ECONNREFUSED)
+		if took := time.Since(began); took != 30*time.Millisecond {
+			t.Errorf("refused after %v", took)
+		}
+	})
+}
+
+func TestBreak(t *testing.T) {
+	run(t, func(t *testing.T, p pair) {
+		c := p.net.Host("c", "10.0.0.3")
+		ln := listen(t, c, "tcp", "10.0.0.3:80")
+		other, far := connect(t, p.a, ln)
+		p.net.Break(p.b, p.a)
+		for _, end := range []net.Conn{p.client, p.server} {
+			_, err := end.Read(make([]byte, 1))
+			wantOp(t, err, "read", syscall.ECONNRESET)
+			_, err = end.Write([]byte("x"))
+			wantOp(t, err, "write", syscall.ECONNRESET)
+		}
+		write(t, other, "whole")
+		read(t, far, "whole")
+		again, err := p.a.DialContext(t.Context(), "tcp", "10.0.0.2:80") // the listener stays
+		if err != nil {
+			t.Fatal(err)
+		}
+		again.Close()
+		other.Close()
+		far.Close()
+		ln.Close()
 	})
 }

@@ -25,9 +25,8 @@ type direction struct {
 	flight  []segment    // sent, not arrived; in order
 	arrived bytes.Buffer // may be read
 	size    int          // bytes in both
-	cut     bool
-	delay   time.Duration
-	timer   *time.Timer // fires when the first segment in flight is due
+	condition
+	timer *time.Timer // fires when the first segment in flight is due
 
 	fin   bool // arrived: the reader gets EOF after the bytes
 	gone  bool // arrived: the sender reads no more; writes to it break the pipe
@@ -51,11 +50,11 @@ func newLink(n *Net, hosts [2]*Host, addrs [2]net.Addr, network string) *link {
 }
 
 // set puts faults on or off and delivers what they held back.
-func (l *link) set(ab, ba bool, delay time.Duration) {
+func (l *link) set(faults [2]condition) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for i, cut := range [2]bool{ab, ba} {
-		l.dirs[i].cut, l.dirs[i].delay = cut, delay
+	for i, c := range faults {
+		l.dirs[i].condition = c
 		l.deliver(i)
 	}
 }
@@ -88,17 +87,29 @@ func (l *link) reset(h *Host) {
 	l.cond.Broadcast()
 }
 
+// snap ends the link for both sides, as soon as each can hear of it.
+func (l *link) snap() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range l.ends {
+		l.send(i, segment{reset: true})
+	}
+}
+
 // send puts a segment on its way from ends[i]. The caller holds mu.
 func (l *link) send(i int, s segment) {
 	d := &l.dirs[i]
 	d.size += len(s.data)
-	if d.delay == 0 && !d.cut && len(d.flight) == 0 {
+	if d.delay == 0 && d.late == nil && !d.cut && len(d.flight) == 0 {
 		l.arrive(i, s)
 		return
 	}
 	// A copy: the caller of Write may use its bytes again.
 	s.data = append([]byte(nil), s.data...)
 	s.due = time.Now().Add(d.delay)
+	if d.late != nil {
+		s.due = s.due.Add(d.late())
+	}
 	d.flight = append(d.flight, s)
 	l.deliver(i)
 }

@@ -30,6 +30,7 @@ type Net struct {
 	hosts   map[string]*Host
 	routes  map[netip.Addr]*Host
 	cuts    map[path]bool
+	lates   map[path]func() time.Duration
 	links   map[*link]bool
 	changed chan struct{} // closed and replaced when a waiting dial should look again
 	delay   time.Duration
@@ -44,6 +45,7 @@ func New() *Net {
 		hosts:   make(map[string]*Host),
 		routes:  make(map[netip.Addr]*Host),
 		cuts:    make(map[path]bool),
+		lates:   make(map[path]func() time.Duration),
 		links:   make(map[*link]bool),
 		changed: make(chan struct{}),
 	}
@@ -92,6 +94,15 @@ func (n *Net) Isolate(h *Host) {
 	n.apply()
 }
 
+// HealOneWay ends the cut of what from sends to to, and leaves the other direction as it
+// is. What was sent meanwhile arrives now.
+func (n *Net) HealOneWay(from, to *Host) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.cuts, path{from, to})
+	n.apply()
+}
+
 // Heal ends the cuts between a and b. What was sent meanwhile arrives now. A
 // host that is isolated stays so.
 func (n *Net) Heal(a, b *Host) {
@@ -133,6 +144,34 @@ func (n *Net) SetDelay(d time.Duration) {
 	defer n.mu.Unlock()
 	n.delay = d
 	n.apply()
+}
+
+// SetLate makes each segment that from sends to to travel by() longer than the delay
+// says: jitter, or losses as TCP shows them, which is a wait for the retransmission that
+// holds up what was sent later on the same connection. Connections overtake each other.
+// nil ends it. by is called for each segment, from any goroutine; it must not call the
+// network.
+func (n *Net) SetLate(from, to *Host, by func() time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if by == nil {
+		delete(n.lates, path{from, to})
+	} else {
+		n.lates[path{from, to}] = by
+	}
+	n.apply()
+}
+
+// Break resets every connection between a and b, as a middlebox does that has lost its
+// table: both ends get ECONNRESET. Listeners stay.
+func (n *Net) Break(a, b *Host) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for l := range n.links {
+		if h0, h1 := l.ends[0].host, l.ends[1].host; h0 == a && h1 == b || h0 == b && h1 == a {
+			l.snap()
+		}
+	}
 }
 
 // Reset does what the death of every process on h does: its listeners close, and
@@ -192,12 +231,22 @@ func (n *Net) apply() {
 	n.wake()
 }
 
-// conditions are the faults between two hosts: cut one way, cut the other, delay.
-func (n *Net) conditions(a, b *Host) (ab, ba bool, delay time.Duration) {
-	if a != b {
-		delay = n.delay
+// condition is what is wrong with one direction between two hosts.
+type condition struct {
+	cut   bool
+	delay time.Duration
+	late  func() time.Duration // nil: nothing on top of delay
+}
+
+// conditions are those from a to b and back.
+func (n *Net) conditions(a, b *Host) [2]condition {
+	if a == b {
+		return [2]condition{}
 	}
-	return n.blocked(a, b), n.blocked(b, a), delay
+	return [2]condition{
+		{n.blocked(a, b), n.delay, n.lates[path{a, b}]},
+		{n.blocked(b, a), n.delay, n.lates[path{b, a}]},
+	}
 }
 
 // wake makes waiting dials look again. The caller holds mu.

@@ -76,9 +76,12 @@ func (s *steward) dropRemoved(ctx context.Context, view fsm.View) (bool, error) 
 			continue
 		}
 		if id == s.a.self {
+			// It never takes itself out: the entry that does may be in its log alone, which
+			// no longer counts, and be longer than that of the only one whose vote does.
 			if err := s.a.moveCentral(ctx, ""); err == nil {
 				return true, nil
 			}
+			continue
 		}
 		if !s.mayGo(id) {
 			continue

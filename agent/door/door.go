@@ -24,11 +24,13 @@ import (
 
 // Times of the servers that are no matter of taste.
 const (
-	headTimeout  = 20 * time.Second  // for a request's head, from its first byte
-	keepAlive    = 120 * time.Second // of an idle connection of a user
-	sweepEvery   = time.Second
-	dialTimeout  = 5 * time.Second // to an engine
-	peerDial     = 2 * time.Second // to another agent
+	headTimeout = 20 * time.Second  // for a request's head, from its first byte
+	keepAlive   = 120 * time.Second // of an idle connection of a user
+	sweepEvery  = time.Second
+	dialTimeout = 5 * time.Second // to an engine
+	// peerDial is to another agent, with the handshake. A session of a node that hangs
+	// waits for it twice, here and at a relay, before it moves.
+	peerDial     = time.Second
 	closeTimeout = 10 * time.Second
 )
 

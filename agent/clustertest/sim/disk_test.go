@@ -116,7 +116,7 @@ func (d *disk) flush() {
 func (d *disk) crash(power bool) (next *disk, torn int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	next = newDisk(d.rng)
+	next = newDisk(rand.New(rand.NewPCG(d.rng.Uint64(), d.rng.Uint64()))) // the old one may be in use still
 	next.lazy, next.truncating = d.lazy, d.truncating
 	next.seen = d.seen.clone()
 	if d.lazy && power {

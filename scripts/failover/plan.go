@@ -187,6 +187,9 @@ func (p *plan) series(ctx context.Context, t target, s step, r *result, after ti
 	for i := range s.times {
 		took, err := s.once(ctx, t, after)
 		if err != nil {
+			if len(r.took) > 0 { // these were
+				p.results = append(p.results, *r)
+			}
 			return fmt.Errorf("time %d of %d: %w", i+1, s.times, err)
 		}
 		r.took = append(r.took, took)

@@ -1,0 +1,93 @@
+package world
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/hashicorp/raft"
+	"github.com/rs/zerolog"
+
+	"github.com/ushercluster/usher/agent/admin"
+	"github.com/ushercluster/usher/agent/consensus"
+	"github.com/ushercluster/usher/fsm"
+)
+
+// Stored is the state on a node's disk: what a start from its files alone would have
+// after every entry of its log.
+type Stored struct {
+	Hashes map[uint64]string // of the last few revisions, one per entry
+	Last   uint64            // revision
+}
+
+// lastEntries is for how many entries at the end hashes are taken: logs may differ by
+// what was written while the agents were stopped one after the other.
+const lastEntries = 64
+
+// Replay reads the state from the node's disk. Its agent must not run.
+func (n *Node) Replay() (_ Stored, err error) {
+	s := Stored{Hashes: map[uint64]string{}}
+	stores, err := consensus.OpenStores(filepath.Join(n.Data(), "raft"), zerolog.Nop())
+	if err != nil {
+		return s, fmt.Errorf("%s: %w", n.Name, err)
+	}
+	defer func() { err = errors.Join(err, stores.Close()) }()
+	machine := fsm.New(fsm.Options{})
+	from, err := restore(stores, machine)
+	if err != nil {
+		return s, fmt.Errorf("%s: restore snapshot: %w", n.Name, err)
+	}
+	last, err := stores.Logs.LastIndex()
+	if err != nil {
+		return s, fmt.Errorf("%s: read the log: %w", n.Name, err)
+	}
+	for i := from + 1; i <= last; i++ {
+		var entry raft.Log
+		if err := stores.Logs.GetLog(i, &entry); err != nil {
+			return s, fmt.Errorf("%s: read entry %d of the log: %w", n.Name, i, err)
+		}
+		if failed, ok := (fsm.Raft{FSM: machine}).Apply(&entry).(error); ok {
+			return s, fmt.Errorf("%s: apply entry %d: %w", n.Name, i, failed)
+		}
+		if i+lastEntries > last {
+			v := machine.View()
+			s.Hashes[v.Revision()] = v.Hash()
+		}
+	}
+	s.Last = machine.View().Revision()
+	s.Hashes[s.Last] = machine.View().Hash()
+	return s, nil
+}
+
+// restore takes the newest snapshot, and returns the index of its last entry.
+func restore(stores *consensus.Stores, machine *fsm.FSM) (uint64, error) {
+	list, err := stores.Snapshots.List()
+	if err != nil || len(list) == 0 {
+		return 0, err
+	}
+	meta, r, err := stores.Snapshots.Open(list[0].ID)
+	if err != nil {
+		return 0, err
+	}
+	if err := machine.Restore(io.NopCloser(r)); err != nil {
+		return 0, errors.Join(err, r.Close())
+	}
+	return meta.Index, r.Close()
+}
+
+// Descriptors counts the open files of the node's agent.
+func (n *Node) Descriptors() (int, error) {
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", n.PID()))
+	if err != nil {
+		return 0, fmt.Errorf("count descriptors of %s: %w", n.Name, err)
+	}
+	return len(entries), nil
+}
+
+// Settings are all settings as the node has them.
+func (n *Node) Settings(ctx context.Context) (admin.List[admin.Setting], error) {
+	return n.Client.Settings(ctx, admin.Stale())
+}

@@ -1,0 +1,185 @@
+package history
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// afterKill is how long after a kill a door may still send to the dead: its connections
+// are refused at once.
+const afterKill = 100 * time.Millisecond
+
+// requests: none fails but those that were on the wire to a lost node.
+func (e *evidence) requests() (verdict, []Failure) {
+	v := verdict{Verdict{Name: VerdictRequests}}
+	var failures []Failure
+	for _, o := range e.ops {
+		if o.Kind != Request && o.Kind != Message {
+			continue
+		}
+		v.Checked++
+		if o.Outcome == OK {
+			continue
+		}
+		f := Failure{Op: *o, Excuse: e.excuse(o)}
+		failures = append(failures, f)
+		if f.Excuse != "" {
+			v.Excused++
+			continue
+		}
+		v.violation(o.String())
+	}
+	return v, failures
+}
+
+// excuse says why a failed request was on the wire to a lost node, "" if it was not. The
+// wire leads from the user to the door, and from there to the owner.
+func (e *evidence) excuse(o *Op) string {
+	for _, l := range e.losses {
+		switch {
+		case l.Node == o.Node && e.doorLost(l, o):
+			return fmt.Sprintf("its door %s was %s", o.Node, l.Kind)
+		case l.Node == o.Owner && o.Owner != o.Node && e.wireLost(l, o):
+			return fmt.Sprintf("on the wire to %s when that was %s", o.Owner, l.Kind)
+		case o.Owner == "" && e.wireLost(l, o):
+			return fmt.Sprintf("it had no owner yet, and %s was %s", l.Node, l.Kind)
+		case l.Kind == LossDrained && o.Kind == Message && (l.Node == o.Owner || l.Node == o.Node) && l.overlaps(o.Begin, o.End, 0):
+			return fmt.Sprintf("%s was drained, and closed it", l.Node)
+		}
+	}
+	return ""
+}
+
+// doorLost: a cut door still serves the sessions of its own engine.
+func (e *evidence) doorLost(l Loss, o *Op) bool {
+	if !l.overlaps(o.Begin, o.End, e.in.Limits.Settle) {
+		return false
+	}
+	return l.is(LossKilled, LossPaused) || l.is(LossCut) && o.Owner != o.Node
+}
+
+// wireLost: the request was under way at the moment of the loss, or was sent before doors
+// can have known of it.
+func (e *evidence) wireLost(l Loss, o *Op) bool {
+	known := afterKill
+	if l.is(LossPaused, LossCut) {
+		known = e.in.Limits.Detect
+	}
+	return l.is(LossKilled, LossPaused, LossCut) && o.Begin <= l.At+known && o.End >= l.At
+}
+
+// moves: a session changes its owner only if that, or the door that moved it, was lost; and
+// the session of a lost node is served again in time.
+func (e *evidence) moves() (verdict, []Figure) {
+	v := verdict{Verdict{Name: VerdictMoves}}
+	var took []time.Duration
+	moved := 0
+	for _, s := range e.sessions {
+		var last *Op // that was answered
+		for _, o := range s {
+			if o.Outcome != OK {
+				continue
+			}
+			if o.Value == "" {
+				v.violation("it does not say who answered: " + o.String())
+				continue
+			}
+			if last == nil {
+				v.Checked++
+			} else if last.Value != o.Value {
+				moved++
+				if !e.mayMove(last, o) {
+					v.violation(fmt.Sprintf("session %s left %s without a loss: %s; then %s", o.Key, last.Value, last, o))
+				}
+			}
+			last = o
+		}
+		for _, l := range e.losses {
+			d, why := e.served(s, l)
+			if why != "" {
+				v.violation(why)
+			}
+			if d >= 0 {
+				took = append(took, d)
+			}
+		}
+	}
+	slices.Sort(took)
+	figures := []Figure{{"sessions that moved", "", float64(moved)}, {"sessions of lost nodes that asked again", "", float64(len(took))}}
+	for _, q := range []struct {
+		name string
+		of   float64
+	}{{"median", 0.5}, {"99th percentile", 0.99}, {"longest", 1}} {
+		if len(took) > 0 {
+			at := took[min(len(took)-1, int(q.of*float64(len(took))))]
+			figures = append(figures, Figure{"until the session of a lost node was served: " + q.name, "s", at.Seconds()})
+		}
+	}
+	return v, figures
+}
+
+// mayMove reports whether a loss explains that b was answered by another node than a.
+func (e *evidence) mayMove(a, b *Op) bool {
+	return slices.ContainsFunc(e.losses, func(l Loss) bool {
+		mine := l.Node == a.Value || l.Node == b.Node && l.Kind != LossDrained
+		return mine && l.overlaps(a.Begin, b.End, e.in.Limits.Settle)
+	})
+}
+
+// served measures how long a session of the lost node waited: from its first try at a
+// door that was there, or from the loss if the try was under way then, to the next answer,
+// without what it spent on tries at doors that were lost themselves. It is -1 if it had no
+// such try.
+func (e *evidence) served(s []*Op, l Loss) (took time.Duration, why string) {
+	if l.Kind == LossDrained {
+		return -1, ""
+	}
+	limit := e.in.Limits.Move
+	if !l.is(LossKilled) {
+		limit = e.in.Limits.MoveHung
+	}
+	var first *Op
+	var elsewhere time.Duration // at lost doors
+	owner := ""
+	for _, o := range s {
+		gone := false
+		switch {
+		case o.Outcome == OK && o.End < l.At:
+			owner = o.Value
+			continue
+		case o.End < l.At || owner != l.Node:
+			continue
+		case e.doorGone(o):
+			gone = true
+		case first == nil:
+			first = o
+		}
+		if first == nil {
+			if o.Outcome == OK {
+				return -1, "" // a lost door, back again, served it
+			}
+			continue
+		}
+		if gone {
+			elsewhere += o.End - o.Begin
+		}
+		if o.Outcome != OK {
+			continue
+		}
+		took = o.End - max(first.Begin, l.At) - elsewhere
+		if took > limit {
+			why = fmt.Sprintf("session %s of %s (%s) was served again after %s: %s; then %s", o.Key, l.Node, l.Kind, took.Round(time.Millisecond), first, o)
+		}
+		return took, why
+	}
+	if first != nil && e.end-max(first.Begin, l.At)-elsewhere > limit {
+		return -1, fmt.Sprintf("session %s of %s (%s) was never served again: %s", first.Key, l.Node, l.Kind, first)
+	}
+	return -1, ""
+}
+
+// doorGone reports whether the door of a try was lost at its begin, or while it was under way.
+func (e *evidence) doorGone(o *Op) bool {
+	return slices.ContainsFunc(e.losses, func(l Loss) bool { return l.Node == o.Node && e.doorLost(l, o) })
+}

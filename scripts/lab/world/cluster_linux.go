@@ -111,7 +111,7 @@ func (w *World) Written(ctx context.Context, limit time.Duration, nodes []*Node)
 		ctx, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		i++
-		_, err := nodes[i%len(nodes)].Client.RenameCluster(ctx, fmt.Sprintf("laboratory %d", time.Now().UnixNano()))
+		_, err := nodes[i%len(nodes)].Client.RenameCluster(ctx, fmt.Sprintf("laboratory-%d", time.Now().UnixNano()))
 		return err
 	})
 	return time.Since(began), err

@@ -67,7 +67,9 @@ func (d *disk) cutPower() error {
 func (d *disk) freeze() error { return d.ioctl("freeze", freezeAll, 0) }
 func (d *disk) thaw() error   { return d.ioctl("thaw", thawAll, 0) }
 
-func (d *disk) ioctl(what string, request uint, arg uintptr) error { return ioctlDir(d.mount, what, request, arg) }
+func (d *disk) ioctl(what string, request uint, arg uintptr) error {
+	return ioctlDir(d.mount, what, request, arg)
+}
 
 func ioctlDir(dir, what string, request uint, arg uintptr) error {
 	f, err := os.Open(dir)

@@ -1,12 +1,17 @@
 package world
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"github.com/hashicorp/raft"
 	"github.com/rs/zerolog"
@@ -90,4 +95,31 @@ func (n *Node) Descriptors() (int, error) {
 // Settings are all settings as the node has them.
 func (n *Node) Settings(ctx context.Context) (admin.List[admin.Setting], error) {
 	return n.Client.Settings(ctx, admin.Stale())
+}
+
+const maxMetrics = 4 << 20
+
+// Goroutines counts those of the node's agent.
+func (n *Node) Goroutines(ctx context.Context) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", n.Socket)
+	}}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/metrics", nil)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, fmt.Errorf("ask %s for its metrics: %w", n.Name, err)
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(io.LimitReader(resp.Body, maxMetrics))
+	for lines.Scan() {
+		if text, ok := strings.CutPrefix(lines.Text(), "go_goroutines "); ok {
+			return strconv.Atoi(text)
+		}
+	}
+	return 0, errors.Join(lines.Err(), fmt.Errorf("%s has no metric of its goroutines: status %d", n.Name, resp.StatusCode))
 }

@@ -355,7 +355,7 @@ func (n *Node) Quota(percent int) error {
 // Throttled is how often the node had to wait for its quota.
 func (n *Node) Throttled() (int, error) {
 	if n.quota == nil {
-		return 0, errNoQuota
+		return 0, ErrNoQuota
 	}
 	return n.quota.throttled()
 }

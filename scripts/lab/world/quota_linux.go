@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// errNoQuota means that this machine has no controller for processor time that we may
+// ErrNoQuota means that this machine has no controller for processor time that we may
 // use.
-var errNoQuota = errors.New("there is no cgroup controller for processor time here")
+var ErrNoQuota = errors.New("there is no cgroup controller for processor time here")
 
 // cgroupRoots are where control groups for processor time may be: of version 2, and
 // of version 1.
@@ -41,7 +41,7 @@ func quotaRoot() (dir string, two bool, err error) {
 			}
 		}
 	}
-	return "", false, errNoQuota
+	return "", false, ErrNoQuota
 }
 
 func openQuota(name string) (*quota, error) {
@@ -94,5 +94,5 @@ func (q *quota) throttled() (int, error) {
 			return strconv.Atoi(strings.TrimSpace(n))
 		}
 	}
-	return 0, errNoQuota
+	return 0, ErrNoQuota
 }

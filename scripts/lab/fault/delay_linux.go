@@ -33,7 +33,6 @@ func (f *delay) Inject(ctx context.Context) (err error) {
 	if f.relay, err = openRelay(f.Victim, f.between(20*time.Millisecond, 200*time.Millisecond)); err != nil {
 		return err
 	}
-	f.on = true
 	others := addresses(f.others())
 	port := f.relay.port()
 	if err := f.Victim.Rules(ctx, "ip", f.table(), fmt.Sprintf(`chain out {
@@ -45,8 +44,10 @@ chain in {
 type nat hook prerouting priority -100
 ip saddr { %s } tcp dport 14747 redirect to :%d
 }`, relayMark, others, port, others, port)); err != nil {
+		f.relay.close()
 		return err
 	}
+	f.on = true
 	return f.breakOld(ctx)
 }
 
@@ -54,7 +55,7 @@ ip saddr { %s } tcp dport 14747 redirect to :%d
 func (f *delay) breakOld(ctx context.Context) error {
 	c := newCut(f.Env, both)
 	c.Use.Pick++ // a table of its own
-	c.what = "meta l4proto tcp tcp flags & rst == 0 reject with tcp reset"
+	c.what = "meta l4proto tcp tcp flags & (rst | syn) == 0 reject with tcp reset"
 	err := c.apply(ctx)
 	sleep(ctx, 300*time.Millisecond)
 	return errors.Join(err, c.Heal(context.WithoutCancel(ctx)))
@@ -69,15 +70,18 @@ func (f *delay) Bites(ctx context.Context) error {
 	})
 }
 
+// Heal ends what the relay carries, and takes the rules away only after that: without them
+// the ends of those connections would not be translated, and nobody would hear of them.
+// The relay takes connections for as long, and ends them at once: one that is refused would
+// look like a crash.
 func (f *delay) Heal(ctx context.Context) error {
-	var err error
-	if f.on {
-		f.on = false
-		err = f.Victim.Unrule(ctx, "ip", f.table())
+	if !f.on {
+		return nil
 	}
-	if f.relay != nil {
-		f.relay.close()
-		f.relay = nil
-	}
+	f.on = false
+	f.relay.drop()
+	sleep(ctx, 200*time.Millisecond)
+	err := f.Victim.Unrule(ctx, "ip", f.table())
+	f.relay.close()
 	return err
 }

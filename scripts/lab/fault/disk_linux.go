@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,11 +14,8 @@ import (
 	"github.com/ushercluster/usher/scripts/lab/world"
 )
 
-// Times that tell disks apart.
-const (
-	diskWell = 300 * time.Millisecond // what a small sync takes at most on one that is well
-	diskSick = 40 * time.Millisecond  // what it takes at least, on the average, on a slow one
-)
+// diskWell is what a small sync takes at most on a disk that is well, on a busy machine.
+const diskWell = time.Second
 
 func diskHealthy(n *world.Node) error {
 	took, err := syncTime(n)
@@ -31,49 +25,39 @@ func diskHealthy(n *world.Node) error {
 	return err
 }
 
-// slowDisk lets the disk stand still for 50 to 150 ms, and work for 15 ms, in turn.
+// slowDisk lets each of the agent's syncs wait.
 type slowDisk struct {
 	Env
-	loop *loop
+	tracer *tracer
 }
 
-func (f *slowDisk) Healthy(context.Context) error { return diskHealthy(f.Victim) }
+func (f *slowDisk) Healthy(ctx context.Context) error {
+	if err := canTrace(); err != nil {
+		return err
+	}
+	return running(ctx, f.Victim)
+}
 
-func (f *slowDisk) Inject(ctx context.Context) error {
+func (f *slowDisk) Inject(context.Context) (err error) {
 	f.Lost(f.Victim, history.LossUnknown)
-	f.loop = begin(ctx, func(ctx context.Context) error {
-		for ctx.Err() == nil {
-			if err := f.Victim.Freeze(); err != nil {
-				return err
-			}
-			sleep(ctx, f.between(50*time.Millisecond, 150*time.Millisecond))
-			if err := f.Victim.Thaw(); err != nil {
-				return err
-			}
-			sleep(ctx, 15*time.Millisecond)
+	wait := f.between(30*time.Millisecond, 300*time.Millisecond)
+	f.tracer, err = openTracer(f.Env, fmt.Sprintf("delay_enter=%d", wait.Microseconds()))
+	return err
+}
+
+func (f *slowDisk) Bites(ctx context.Context) error {
+	return world.Until(ctx, 10*time.Second, "syncs wait", func(context.Context) error {
+		if n, err := f.tracer.hits("(DELAYED)"); err != nil || n < 3 {
+			return errors.Join(err, fmt.Errorf("%d have waited", n))
 		}
 		return nil
 	})
-	return nil
 }
 
-func (f *slowDisk) Bites(context.Context) error {
-	var sum time.Duration
-	const tries = 8
-	for range tries {
-		took, err := syncTime(f.Victim)
-		if err != nil {
-			return err
-		}
-		sum += took
-	}
-	if mean := sum / tries; mean < diskSick {
-		return fmt.Errorf("a sync on the disk of %s takes %s on the average", f.Victim.Name, mean)
-	}
+func (f *slowDisk) Heal(context.Context) error {
+	f.tracer.close()
 	return nil
 }
-
-func (f *slowDisk) Heal(context.Context) error { return f.loop.end() }
 
 // hangingDisk lets the disk stand still. An agent may end itself over that.
 type hangingDisk struct {
@@ -215,52 +199,38 @@ func (f *fullDisk) Heal(context.Context) error {
 	return nil
 }
 
-// failingFsync lets strace answer the agent's syncs with EIO. The agent has to end over
-// that, because nothing is known of what is on the disk then.
+// failingFsync answers the agent's syncs with EIO. The agent has to end over that, because
+// nothing is known of what is on the disk then.
 type failingFsync struct {
 	Env
-	tracer *exec.Cmd
-	ended  chan struct{}
+	tracer *tracer
 	pardon func()
 	deaths int
 }
 
-func (f *failingFsync) trace() string {
-	return filepath.Join(f.World.Dir, fmt.Sprintf("%s-%x.strace", f.Victim.Name, f.Use.Pick))
-}
-
 func (f *failingFsync) Healthy(ctx context.Context) error {
-	if _, err := exec.LookPath("strace"); err != nil {
-		return fmt.Errorf("%w: strace is not installed", ErrSkipped)
+	if err := canTrace(); err != nil {
+		return err
 	}
 	return running(ctx, f.Victim)
 }
 
-func (f *failingFsync) Inject(context.Context) error {
+func (f *failingFsync) Inject(context.Context) (err error) {
 	f.Lost(f.Victim, history.LossKilled)
 	f.pardon = f.Victim.Excuse()
 	f.deaths = len(f.Victim.Deaths())
-	f.tracer = exec.Command("strace", "-f", "-qq", "-o", f.trace(), "-p", fmt.Sprint(f.Victim.PID()),
-		"-e", "trace=fsync,fdatasync,sync_file_range", "-e", "signal=none", "-e", "inject=fsync,fdatasync:error=EIO")
-	if err := f.tracer.Start(); err != nil {
-		return fmt.Errorf("start strace: %w", err)
-	}
-	f.ended = make(chan struct{})
-	go func() {
-		defer close(f.ended)
-		_ = f.tracer.Wait() // it ends with what it traces
-	}()
-	return nil
+	f.tracer, err = openTracer(f.Env, "error=EIO")
+	return err
 }
 
 // Bites waits for a sync that failed and for the agent's end.
 func (f *failingFsync) Bites(ctx context.Context) error {
 	return world.Until(ctx, 15*time.Second, "the agent ends over a sync that failed", func(context.Context) error {
-		text, err := os.ReadFile(f.trace())
+		n, err := f.tracer.hits("(INJECTED)")
 		switch {
 		case err != nil:
 			return err
-		case !strings.Contains(string(text), "(INJECTED)"):
+		case n == 0:
 			return errors.New("no sync has failed")
 		case len(f.Victim.Deaths()) == f.deaths:
 			return errors.New("a sync has failed, and the agent goes on")
@@ -270,16 +240,9 @@ func (f *failingFsync) Bites(ctx context.Context) error {
 }
 
 func (f *failingFsync) Heal(context.Context) error {
-	if f.tracer == nil {
-		return nil
+	f.tracer.close()
+	if f.pardon != nil {
+		f.pardon()
 	}
-	_ = f.tracer.Process.Signal(syscall.SIGTERM) // it may have ended
-	select {
-	case <-f.ended:
-	case <-time.After(5 * time.Second):
-		_ = f.tracer.Process.Kill()
-		<-f.ended
-	}
-	f.pardon()
 	return nil
 }

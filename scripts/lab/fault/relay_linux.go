@@ -160,13 +160,18 @@ func (r *relay) pass(from, to net.Conn) {
 	from.Close()
 }
 
-func (r *relay) close() {
-	r.ln.Close()
+// drop ends all connections, and each new one at once.
+func (r *relay) drop() {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	for c := range r.conns {
 		c.Close()
 	}
 	r.conns = nil
-	r.mu.Unlock()
+}
+
+func (r *relay) close() {
+	r.ln.Close()
+	r.drop()
 	r.wg.Wait()
 }

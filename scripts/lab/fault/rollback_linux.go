@@ -3,7 +3,9 @@ package fault
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -28,8 +30,9 @@ func (f *rolledBack) Inject(ctx context.Context) error {
 	if err := f.Victim.Stop(ctx); err != nil {
 		return err
 	}
-	if err := os.CopyFS(f.copy(), os.DirFS(f.Victim.Data())); err != nil {
-		return err
+	// With the modes: an agent does not start on files that others may read.
+	if out, err := exec.CommandContext(ctx, "cp", "-a", f.Victim.Data(), f.copy()).CombinedOutput(); err != nil {
+		return fmt.Errorf("copy the data directory: %w: %s", err, out)
 	}
 	if err := f.Victim.Start(); err != nil {
 		return err
@@ -47,7 +50,7 @@ func (f *rolledBack) Inject(ctx context.Context) error {
 	if err := os.Rename(f.copy(), f.Victim.Data()); err != nil {
 		return err
 	}
-	return errors.Join(os.Chmod(f.Victim.Data(), 0o700), f.Victim.Start())
+	return f.Victim.Start()
 }
 
 // Bites waits until the agent has set its old state aside.

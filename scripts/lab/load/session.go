@@ -114,7 +114,7 @@ func (s *session) ask() bool {
 
 // judge fills in how a request ended, and remembers what a browser would.
 func (s *session) judge(op *history.Op, got answer, err error) {
-	node := got.header.Get("X-Usher-Node")
+	node := got.header.Get(nodeHeader)
 	switch {
 	case err != nil:
 		op.Outcome, op.Detail = history.Unknown, err.Error()

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/ushercluster/usher/agent/admin"
@@ -42,6 +44,11 @@ func (l *Load) prepare(ctx context.Context) error {
 			return err
 		}
 	}
+	if l.cfg.Sessions > 0 {
+		if err := l.doorsSay(ctx); err != nil {
+			return err
+		}
+	}
 	if l.cfg.Writers+l.cfg.Comparers+l.cfg.Readers > 0 {
 		a := l.newAsker(0)
 		defer a.close()
@@ -55,6 +62,30 @@ func (l *Load) prepare(ctx context.Context) error {
 		}
 	}
 	return l.makeTasks(ctx)
+}
+
+// doorsSay waits until every door names the node whose engine answered: settings are felt
+// at a door a moment after the state is there.
+func (l *Load) doorsSay(ctx context.Context) error {
+	client := &http.Client{Timeout: l.pace.Patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	for _, n := range l.cfg.Nodes {
+		for {
+			resp, err := client.Get("http://" + n.Door + "/doc/" + url.PathEscape(l.cfg.Document) + "/")
+			if err == nil {
+				said := resp.Header.Get(nodeHeader) != ""
+				resp.Body.Close()
+				if said {
+					break
+				}
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("the door of %s does not name nodes: %w", n.Name, errors.Join(ctx.Err(), err))
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}
+	return nil
 }
 
 // value is a value of key k that nobody has written.

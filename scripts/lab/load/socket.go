@@ -93,7 +93,7 @@ func (s *session) connect() *socket {
 	}
 	k.listen(s.l.cut)
 	s.keep(resp.Header)
-	if node := resp.Header.Get("X-Usher-Node"); node != "" {
+	if node := resp.Header.Get(nodeHeader); node != "" {
 		s.owner = node
 	}
 	op.Outcome, op.Value = history.OK, s.owner

@@ -15,7 +15,7 @@ func Kinds() []Kind {
 		{Name: "resets", About: "connections to the others are reset now and then", Roles: []Role{Leader, Follower}, Min: 2 * sec, Max: 20 * sec},
 		{Name: "flapping", About: "cut off and not, in turn, several times a second", Roles: []Role{Leader, Follower}, Min: 2 * sec, Max: 20 * sec},
 		{Name: "delay", About: "what goes to and comes from the others takes 20 to 200 ms longer, through a relay", Roles: []Role{Leader, Follower}, Min: 2 * sec, Max: 20 * sec},
-		{Name: "slow-disk", About: "the disk stands still for most of each moment", Roles: []Role{Leader, Follower}, Min: 2 * sec, Max: 20 * sec, Disks: true},
+		{Name: "slow-disk", About: "each sync waits for 30 to 300 ms", Roles: []Role{Leader, Follower}, Min: 2 * sec, Max: 20 * sec},
 		{Name: "hanging-disk", About: "the disk stands still", Roles: []Role{Leader, Follower}, Min: 2 * sec, Max: 20 * sec, Disks: true},
 		{Name: "failing-fsync", About: "fsync fails; the agent ends and is started again", Roles: []Role{Leader, Follower}, Min: 2 * sec, Max: 10 * sec},
 		{Name: "full-disk", About: "there is no room; the agent ends until there is", Roles: []Role{Leader, Follower}, Min: 2 * sec, Max: 10 * sec, Disks: true},

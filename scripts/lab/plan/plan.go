@@ -86,7 +86,7 @@ type Size struct {
 // Sizes, the smallest first.
 func Sizes() []Size {
 	return []Size{
-		{Name: "smoke", Runs: 1, Nodes: []int{3}, Steps: 4, Longest: 1500 * time.Millisecond, Rest: 500 * time.Millisecond, Sessions: 60},
+		{Name: "smoke", Runs: 1, Nodes: []int{3}, Steps: 8, Longest: 1500 * time.Millisecond, Rest: 500 * time.Millisecond, Sessions: 60},
 		{Name: "nightly", Runs: 12, Nodes: []int{3, 3, 5}, Steps: 10, Pairs: 30, Long: true, Longest: 12 * time.Second, Rest: 2 * time.Second, Sessions: 2000},
 		{Name: "release", Runs: 60, Nodes: []int{3, 5}, Steps: 20, Pairs: 40, Long: true, Longest: time.Minute, Rest: 3 * time.Second, Sessions: 2000},
 	}
@@ -103,7 +103,9 @@ func SizeOf(name string) (Size, bool) {
 }
 
 // smoke is what the smallest size does: each kind of loss once, quickly.
-func smoke() []string { return []string{"kill", "isolate", "pause", "power-cut"} }
+func smoke() []string {
+	return []string{"kill", "isolate", "pause", "power-cut", "one-way", "clock", "delay", "kill-all"}
+}
 
 // Make draws a run. kinds are those that may be drawn; each comes before any comes a
 // second time. run is the number in a series, from 0; nodes 0 is what the size has for it.

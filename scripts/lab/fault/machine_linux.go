@@ -12,22 +12,26 @@ import (
 	"github.com/ushercluster/usher/scripts/lab/world"
 )
 
-// quota leaves the agent a tenth to a half of one core.
+// quota leaves the agent a twentieth to a fifth of one core.
 type quota struct{ Env }
 
 func (f *quota) Healthy(ctx context.Context) error { return running(ctx, f.Victim) }
 
 func (f *quota) Inject(context.Context) error {
 	f.Lost(f.Victim, history.LossPaused)
-	return f.Victim.Quota(10 + f.Rand.IntN(41))
+	return f.Victim.Quota(5 + f.Rand.IntN(16))
 }
 
+// Bites asks for more than there is.
 func (f *quota) Bites(ctx context.Context) error {
 	before, err := f.Victim.Throttled()
 	if err != nil {
 		return err
 	}
-	return world.Until(ctx, 5*time.Second, "the quota is used up", func(context.Context) error {
+	return world.Until(ctx, 10*time.Second, "the quota is used up", func(ctx context.Context) error {
+		for range 50 {
+			_, _ = f.Victim.Client.Nodes(ctx, admin.Stale()) // it is the work that counts
+		}
 		now, err := f.Victim.Throttled()
 		if err == nil && now == before {
 			err = fmt.Errorf("%s has never waited for it", f.Victim.Name)
@@ -54,30 +58,45 @@ func (f *clock) Healthy(ctx context.Context) error {
 	return err
 }
 
-// clockOff is how far the agent's clock is ahead, by when it says that a session was last used
-// which has just been.
+// clockOff is how far the agent's clock is ahead, by when it says that a session began which
+// has just begun.
 func (f *clock) clockOff(ctx context.Context) (off time.Duration, err error) {
-	err = world.Until(ctx, 5*time.Second, "the node has a session", func(ctx context.Context) error {
-		if err := visit(ctx, f.Victim); err != nil {
-			return err
-		}
-		list, err := f.Victim.Client.Sessions(ctx, admin.SessionFilter{Node: f.Victim.Name})
+	err = world.Until(ctx, 10*time.Second, "the node has a new session", func(ctx context.Context) error {
+		before, err := f.sessions(ctx)
 		if err != nil {
 			return err
 		}
-		var latest time.Time
-		for _, s := range list.Items {
-			if s.Node.Name == f.Victim.Name && s.LastSeen.After(latest) {
-				latest = s.LastSeen
+		if err := visit(ctx, f.Victim); err != nil {
+			return err
+		}
+		after, err := f.sessions(ctx)
+		if err != nil {
+			return err
+		}
+		for id, created := range after {
+			if _, old := before[id]; !old {
+				off = time.Until(created)
+				return nil
 			}
 		}
-		if latest.IsZero() {
-			return errors.New("it has none")
-		}
-		off = time.Until(latest)
-		return nil
+		return errors.New("it has none")
 	})
 	return off, err
+}
+
+// sessions of the node, and when they began, by its clock.
+func (f *clock) sessions(ctx context.Context) (map[string]time.Time, error) {
+	list, err := f.Victim.Client.Sessions(ctx, admin.SessionFilter{Node: f.Victim.Name}, admin.Page(1000, ""))
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]time.Time{}
+	for _, s := range list.Items {
+		if s.Node.Name == f.Victim.Name {
+			out[s.ID] = s.Created
+		}
+	}
+	return out, nil
 }
 
 // visit makes a new session, by the node's door, on whichever node it comes to.

@@ -22,7 +22,7 @@ func Kinds() []Kind {
 		{Name: "power-cut", About: "what was not synced is lost", Roles: []Role{Leader, Follower}, Min: 50 * ms, Max: 5 * sec, Disks: true},
 		{Name: "power-cut-all", About: "the same, all at once", Roles: []Role{All}, Min: 50 * ms, Max: 3 * sec, Alone: true, Disks: true},
 		{Name: "kill-all", About: "SIGKILL to all at once", Roles: []Role{All}, Min: 50 * ms, Max: 3 * sec, Alone: true},
-		{Name: "quota", About: "a tenth to a half of one core", Roles: []Role{Leader, Follower}, Min: 2 * sec, Max: 20 * sec},
+		{Name: "quota", About: "a twentieth to a fifth of one core", Roles: []Role{Leader, Follower}, Min: 2 * sec, Max: 20 * sec},
 		{Name: "clock", About: "the wall clock is set forward or back, by seconds to hours", Roles: []Role{Leader, Follower}, Min: 2 * sec, Max: 20 * sec},
 		{Name: "membership", About: "a node leaves or is removed, and a fresh one joins in its place", Roles: []Role{Leader, Follower}, Alone: true, Long: true},
 		{Name: "drain", About: "a node is drained, and activated again", Roles: []Role{Leader, Follower}, Min: sec, Max: 10 * sec},

@@ -193,6 +193,8 @@ func TestVerdicts(t *testing.T) {
 			add: []Op{overtaken("c", 16).at(20, 40), saw("c", 14).at(25, 26), wrote("d", 16).at(30, 35)}},
 		{name: "a swap that was overtaken", verdict: VerdictLinearizability,
 			add: []Op{{Kind: CompareAndSet, Key: "k", Value: "c", Expected: 12, Index: 15, Outcome: OK, Begin: 20 * ms, End: 30 * ms}, wrote("d", 15).at(21, 31)}},
+		{name: "a swap that was overtaken twice", verdict: VerdictLinearizability,
+			add: []Op{{Kind: CompareAndSet, Key: "k", Value: "c", Expected: 12, Index: 16, Outcome: OK, Begin: 20 * ms, End: 40 * ms}, wrote("d", 14).at(21, 31), wrote("e", 16).at(21, 31)}},
 		{name: "a swap that was overtaken by another of the same row", verdict: VerdictLinearizability,
 			add: []Op{{Kind: CompareAndSet, Key: "k", Value: "c", Expected: 12, Index: 15, Outcome: OK, Begin: 20 * ms, End: 30 * ms}, swapped("d", 12, 15).at(21, 31)}, why: "no more there"},
 		{name: "acknowledged without a revision", verdict: VerdictLinearizability, add: []Op{overtaken("c", 0).at(20, 21)}, why: "without a revision"},

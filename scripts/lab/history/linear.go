@@ -32,19 +32,26 @@ func (e *evidence) linearizability() verdict {
 		from := state{any: true}
 		for _, part := range parts {
 			began := time.Now()
-			switch result := porcupine.CheckOperationsTimeout(registerModel(from), operations(part), max(left, time.Millisecond)); result {
-			case porcupine.Ok:
-			case porcupine.Illegal:
-				v.violation(explain(g.key, from, part))
-			default:
-				v.violation(fmt.Sprintf("%s: not decided within %s: %d operations from revision %d to %d",
-					g.key, e.in.Limits.Solve, len(part), part[0].rank/2, part[len(part)-1].rank/2))
+			result := porcupine.CheckOperationsTimeout(registerModel(from), operations(part), max(left, time.Millisecond))
+			if why := whyNot(result, g.key, from, part); why != "" {
+				v.violation(why)
 			}
 			left -= time.Since(began)
 			from = after(from, part)
 		}
 	}
 	return v
+}
+
+// whyNot turns porcupine's word into evidence. Not to have decided is a violation.
+func whyNot(result porcupine.CheckResult, key string, from state, part []access) string {
+	switch result {
+	case porcupine.Ok:
+		return ""
+	case porcupine.Illegal:
+		return explain(key, from, part)
+	}
+	return fmt.Sprintf("%s: not decided in time: %d operations from revision %d to %d", key, len(part), part[0].rank/2, part[len(part)-1].rank/2)
 }
 
 // segments cuts between rows. Whatever belongs to the way from one row to the next stays

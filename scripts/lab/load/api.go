@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/ushercluster/usher/agent/admin"
 	"github.com/ushercluster/usher/scripts/lab/history"
@@ -160,11 +159,10 @@ func (a *asker) write(key, value string, node int, expected uint64) (answered bo
 
 // again moves on to another node after a try that failed, and waits; it reports whether to
 // go on.
-func (a *asker) again(answered bool, pause time.Duration) bool {
+func (a *asker) again(answered bool) bool {
 	if answered {
 		a.route.worked()
-	} else {
-		pause = a.route.failed(a.l.cfg.Rec.Now())
+		return true
 	}
-	return a.l.sleep(a.rng, pause)
+	return a.l.sleep(a.rng, a.route.failed(a.l.cfg.Rec.Now()))
 }

@@ -1,12 +1,14 @@
 package load
 
 import (
+	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"testing"
 )
 
@@ -52,7 +54,7 @@ func (c *cluster) place(door *fakeNode, r *http.Request) (owner *fakeNode, id st
 		c.next++
 		id, n = strconv.Itoa(c.next), c.next%len(c.nodes)
 	}
-	if c.wander && c.next > 20 {
+	if c.wander && c.next > 15 {
 		c.next++
 		n = c.next % len(c.nodes)
 	}
@@ -69,6 +71,33 @@ func (c *cluster) kill(n *fakeNode, dead bool) {
 	n.dead = dead
 	c.mu.Unlock()
 	if dead {
-		n.door.CloseClientConnections()
+		n.users.cut()
 	}
+}
+
+// listener remembers its connections, also those that became WebSockets.
+type listener struct {
+	net.Listener
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		l.mu.Lock()
+		l.conns = append(l.conns, c)
+		l.mu.Unlock()
+	}
+	return c, err
+}
+
+// cut breaks all of them.
+func (l *listener) cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.conns {
+		_ = c.Close()
+	}
+	l.conns = nil
 }

@@ -43,6 +43,7 @@ type fakeNode struct {
 	name              string
 	n                 int
 	api, door, engine *httptest.Server
+	users             *listener // of the door
 	dead              bool
 }
 
@@ -57,11 +58,14 @@ func newCluster(t *testing.T, nodes int) *cluster {
 			t.Fatal(err)
 		}
 		n.engine = httptest.NewServer(e)
-		n.api, n.door = httptest.NewServer(n.routes()), httptest.NewServer(http.HandlerFunc(n.user))
+		n.api, n.door = httptest.NewServer(n.routes()), httptest.NewUnstartedServer(http.HandlerFunc(n.user))
+		n.users = &listener{Listener: n.door.Listener}
+		n.door.Listener = n.users
+		n.door.Start()
 		t.Cleanup(func() {
 			n.api.Close()
 			_ = e.Close() // before the door, which waits for its WebSockets
-			n.door.CloseClientConnections()
+			n.users.cut()
 			n.door.Close()
 			n.engine.Close()
 		})

@@ -15,8 +15,8 @@ import (
 )
 
 var quick = Pace{
-	Setting: 2 * time.Millisecond, Session: 20 * time.Millisecond, Message: 20 * time.Millisecond, Run: 20 * time.Millisecond,
-	Every: time.Second, Count: 5 * time.Millisecond, Patience: 5 * time.Second,
+	Setting: 5 * time.Millisecond, Session: 50 * time.Millisecond, Message: 50 * time.Millisecond, Run: 40 * time.Millisecond,
+	Every: time.Second, Count: 20 * time.Millisecond, Patience: 5 * time.Second,
 }
 
 // result is a run over a fake cluster.
@@ -46,10 +46,10 @@ func run(t *testing.T, c *cluster, cfg Config, fault func(*Load, *history.Record
 		t.Errorf("started without %v", missing)
 	}
 	in := history.Input{Path: path, Losses: []history.Loss{}, Without: []string{history.VerdictHashes, history.VerdictLeaders}}
-	more(ctx, t, l, 30)
+	more(ctx, t, l, 15)
 	if fault != nil {
 		in.Losses = fault(l, rec)
-		more(ctx, t, l, 30)
+		more(ctx, t, l, 15)
 	}
 	if err := l.Stop(ctx); err != nil {
 		t.Fatal(err)
@@ -90,7 +90,7 @@ func more(ctx context.Context, t *testing.T, l *Load, n int) {
 	}
 }
 
-var everything = Config{Seed: 1, Writers: 3, Comparers: 2, Readers: 3, Tasks: 2, Sessions: 30, SocketShare: 5}
+var everything = Config{Seed: 1, Writers: 3, Comparers: 2, Readers: 3, Tasks: 2, Sessions: 20, SocketShare: 5}
 
 // The load is acknowledged, recorded and right on a cluster that is.
 func TestLoad(t *testing.T) {
@@ -106,7 +106,19 @@ func TestLoad(t *testing.T) {
 		recorded := map[history.Kind]int{}
 		values := map[string]bool{}
 		clients := map[int]bool{}
+		asked := map[history.Kind]map[string]bool{history.Read: {}, history.StaleRead: {}}
+		owner := map[string]string{}
 		for _, o := range r.ops {
+			reader := o.Client > everything.Writers+everything.Comparers
+			if m := asked[o.Kind]; m != nil && reader {
+				m[o.Node] = true
+			}
+			if o.Kind == history.Request {
+				if o.Owner != owner[o.Key] {
+					t.Errorf("session %s belonged to %q: %s", o.Key, owner[o.Key], &o)
+				}
+				owner[o.Key] = o.Value
+			}
 			if o.Outcome == history.OK {
 				recorded[o.Kind]++
 			}
@@ -124,6 +136,9 @@ func TestLoad(t *testing.T) {
 			if n == 0 || recorded[k] < n {
 				t.Errorf("%s: %d acknowledged, %d recorded", k, n, recorded[k])
 			}
+		}
+		if len(asked[history.Read]) != 3 || len(asked[history.StaleRead]) < 2 {
+			t.Errorf("too few nodes were read: %v", asked)
 		}
 		if len(clients) != everything.Sessions {
 			t.Errorf("%d sessions made requests, not %d", len(clients), everything.Sessions)
@@ -148,7 +163,7 @@ func TestLostNode(t *testing.T) {
 		loss := history.Loss{Node: n.name, Kind: history.LossKilled, At: rec.Now()}
 		l.Lost(n.name, loss.At)
 		c.kill(n, true)
-		more(t.Context(), t, l, 200)
+		more(t.Context(), t, l, 40)
 		c.kill(n, false)
 		loss.Back = rec.Now()
 		l.Back(n.name, loss.Back)
@@ -158,7 +173,14 @@ func TestLostNode(t *testing.T) {
 		t.Errorf("%+v", r.report.Failed())
 	}
 	unknown, marks := 0, 0
+	answered := map[int]time.Duration{}
 	for _, o := range r.ops {
+		if o.Kind == history.Message && o.Outcome == history.OK {
+			answered[o.Client] = o.End
+		}
+		if strings.HasPrefix(o.Detail, "since the last answer") && o.Begin != answered[o.Client] {
+			t.Errorf("it did not break at %s: %s", answered[o.Client], &o)
+		}
 		switch {
 		case o.Kind == history.Lost || o.Kind == history.Back:
 			marks++
@@ -252,7 +274,7 @@ func TestOutcome(t *testing.T) {
 }
 
 func TestKeysFor(t *testing.T) {
-	for _, tc := range []struct{ w, c, r, want int }{{1, 1, 1, 1}, {3, 3, 2, 1}, {3, 3, 3, 2}, {8, 8, 8, 4}, {14, 21, 21, 7}, {0, 0, 0, 1}} {
+	for _, tc := range []struct{ w, c, r, want int }{{1, 0, 1, 1}, {1, 1, 1, 2}, {3, 3, 3, 2}, {8, 0, 0, 1}, {8, 8, 8, 4}, {12, 21, 21, 7}, {0, 0, 0, 1}} {
 		if got, err := keysFor(tc.w, tc.c, tc.r); err != nil || got != tc.want {
 			t.Errorf("%+v: %d, %v", tc, got, err)
 		}

@@ -19,19 +19,23 @@ const (
 )
 
 // keysFor is how many settings the clients share: as few as possible, so that they get in
-// each other's way.
-func keysFor(sorts ...int) (int, error) {
-	for keys := 1; keys <= bench.Keys; keys++ {
-		most := 0
-		for _, n := range sorts {
-			most += (n + keys - 1) / keys
-		}
-		if most <= maxPerKey {
+// each other's way. The last one is not written by those who do not compare, or where all
+// is slow no comparer would ever succeed.
+func keysFor(writers, comparers, readers int) (int, error) {
+	apart := 0
+	if writers > 0 && comparers > 0 {
+		apart = 1
+	}
+	for keys := 1 + apart; keys <= bench.Keys; keys++ {
+		if share(writers, keys-apart)+share(comparers, keys)+share(readers, keys) <= maxPerKey {
 			return keys, nil
 		}
 	}
 	return 0, fmt.Errorf("load: too many clients of settings: at most %d on each of %d keys", maxPerKey, bench.Keys)
 }
+
+// share is the most clients that one of the keys has.
+func share(clients, keys int) int { return (clients + keys - 1) / keys }
 
 // prepare makes sessions say whose engine answered, keeps all occurrences, makes the tasks,
 // and gives each setting in use its first value, so that whatever is read was written.
@@ -57,7 +61,7 @@ func (l *Load) prepare(ctx context.Context) error {
 				if ctx.Err() != nil {
 					return fmt.Errorf("give %s its first value: %w", bench.Setting(k), ctx.Err())
 				}
-				a.again(false, 0)
+				a.again(false)
 			}
 		}
 	}
@@ -142,9 +146,12 @@ func (l *Load) startSettings() {
 // keepWriting writes without looking.
 func (a *asker) keepWriting(i int) {
 	k := i % a.l.keys
+	if a.l.cfg.Comparers > 0 {
+		k = i % (a.l.keys - 1)
+	}
 	for a.l.sleep(a.rng, a.l.pace.Setting) {
 		node := a.route.next(a.l.cfg.Rec.Now())
-		if !a.again(a.write(bench.Setting(k), a.l.value(k), node, 0), 0) {
+		if !a.again(a.write(bench.Setting(k), a.l.value(k), node, 0)) {
 			return
 		}
 	}
@@ -152,14 +159,14 @@ func (a *asker) keepWriting(i int) {
 
 // keepComparing reads, and writes if nobody else has written in between.
 func (a *asker) keepComparing(i int) {
-	k := i % a.l.keys
+	k := a.l.keys - 1 - i%a.l.keys
 	for a.l.sleep(a.rng, a.l.pace.Setting) {
 		node := a.route.next(a.l.cfg.Rec.Now())
 		seen, ok := a.read(bench.Setting(k), node, false)
 		if ok && a.l.sleep(a.rng, a.l.pace.Setting/8) && seen.Modified != 0 {
 			ok = a.write(bench.Setting(k), a.l.value(k), node, seen.Modified)
 		}
-		if !a.again(ok, 0) {
+		if !a.again(ok) {
 			return
 		}
 	}
@@ -173,7 +180,7 @@ func (a *asker) keepReading(i int) {
 	for n := 0; a.l.sleep(a.rng, a.l.pace.Setting); n++ {
 		node := a.rng.IntN(len(a.l.cfg.Nodes))
 		if stale {
-			node = (a.id + n/16) % len(a.l.cfg.Nodes)
+			node = (a.id + n/8) % len(a.l.cfg.Nodes)
 		}
 		if _, ok := a.read(key, node, stale); !ok && !a.l.sleep(a.rng, backoffMin) {
 			return

@@ -65,7 +65,7 @@ func (a *asker) keepRunning(task string) {
 			op.Value = o.ID
 		}
 		a.l.record(op)
-		if !a.again(op.Outcome == history.OK, 0) {
+		if !a.again(op.Outcome == history.OK) {
 			return
 		}
 	}

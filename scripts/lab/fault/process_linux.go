@@ -71,6 +71,36 @@ func (f *pause) Inject(context.Context) error {
 	return f.Victim.Signal(syscall.SIGSTOP)
 }
 
+// Bites waits until the signal has arrived, which on a busy machine takes a moment.
+func (f *pause) Bites(ctx context.Context) error {
+	pid := f.Victim.PID()
+	for began := time.Now(); ; time.Sleep(time.Millisecond) {
+		state, err := processState(pid)
+		if err != nil {
+			return err
+		}
+		if state == "T" {
+			break
+		}
+		if time.Since(began) > probeWithin {
+			return fmt.Errorf("%s is in state %s, not stopped", f.Victim.Name, state)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, min(100*time.Millisecond, f.Use.Length/2))
+	defer cancel()
+	if asked(ctx, f.Victim) == nil {
+		return fmt.Errorf("%s answers although it is stopped", f.Victim.Name)
+	}
+	return nil
+}
+
+func (f *pause) Healthy(ctx context.Context) error { return running(ctx, f.Victim) }
+
+func (f *pause) Inject(context.Context) error {
+	f.Lost(f.Victim, history.LossPaused)
+	return f.Victim.Signal(syscall.SIGSTOP)
+}
+
 func (f *pause) Bites(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, min(100*time.Millisecond, f.Use.Length/2))
 	defer cancel()

@@ -94,26 +94,6 @@ func (f *pause) Bites(ctx context.Context) error {
 	return nil
 }
 
-func (f *pause) Healthy(ctx context.Context) error { return running(ctx, f.Victim) }
-
-func (f *pause) Inject(context.Context) error {
-	f.Lost(f.Victim, history.LossPaused)
-	return f.Victim.Signal(syscall.SIGSTOP)
-}
-
-func (f *pause) Bites(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, min(100*time.Millisecond, f.Use.Length/2))
-	defer cancel()
-	if asked(ctx, f.Victim) == nil {
-		return fmt.Errorf("%s answers although it is stopped", f.Victim.Name)
-	}
-	state, err := processState(f.Victim.PID())
-	if err == nil && state != "T" {
-		err = fmt.Errorf("%s is in state %s, not stopped", f.Victim.Name, state)
-	}
-	return err
-}
-
 func (f *pause) Heal(context.Context) error {
 	if !f.Victim.Running() {
 		return nil

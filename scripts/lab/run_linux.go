@@ -75,6 +75,7 @@ func (r *runner) do(ctx context.Context) (err error) {
 		if err := r.step(ctx, s); err != nil {
 			stop, cancel := context.WithTimeout(ctx, time.Second)
 			defer cancel()
+			r.deaths()
 			return errors.Join(fmt.Errorf("step %d, %s: %w", i+1, words(s), err), r.load.Stop(stop))
 		}
 	}

@@ -16,7 +16,7 @@ const askWithin = 2 * time.Second
 // engines are healthy.
 func (n *Node) ok(ctx context.Context, nodes int) error {
 	if !n.Running() {
-		return fmt.Errorf("%s does not run", n.Name)
+		return fmt.Errorf("%s does not run; its last words: %s", n.Name, n.words())
 	}
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()

@@ -87,13 +87,19 @@ func (r *runner) start(ctx context.Context) (err error) {
 	defer cancel()
 	cfg := load.Config{
 		Seed: r.plan.Seed, Rec: r.rec, Writers: 6, Comparers: 6, Readers: 12, Tasks: 3, Sessions: r.size.Sessions,
-		SocketShare: 5, Document: world.Document, DialEngine: r.dialEngine,
+		SocketShare: 5, Pace: pace(r.size.Sessions), Document: world.Document, DialEngine: r.dialEngine,
 	}
 	for _, n := range r.w.Nodes {
 		cfg.Nodes = append(cfg.Nodes, load.Node{Name: n.Name, API: "unix:" + n.Socket, Door: n.Door})
 	}
 	r.load, err = load.Start(ctx, cfg)
 	return err
+}
+
+// pace lets many sessions ask less often each, so that all together do not take the machine's
+// processors for themselves.
+func pace(sessions int) load.Pace {
+	return load.Pace{Session: max(2*time.Second, time.Duration(sessions)*4*time.Millisecond), Message: max(time.Second, time.Duration(sessions)*2*time.Millisecond)}
 }
 
 func (r *runner) dialEngine(ctx context.Context, node, address string) (net.Conn, error) {

@@ -216,7 +216,7 @@ func (f *failingFsync) Healthy(ctx context.Context) error {
 }
 
 func (f *failingFsync) Inject(context.Context) (err error) {
-	f.Lost(f.Victim, history.LossKilled)
+	f.Lost(f.Victim, history.LossRestarted)
 	f.pardon = f.Victim.Excuse()
 	f.deaths = len(f.Victim.Deaths())
 	f.tracer, err = openTracer(f.Env, "error=EIO")

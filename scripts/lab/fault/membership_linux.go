@@ -34,7 +34,7 @@ func (f *membership) row(ctx context.Context) (admin.Node, error) {
 }
 
 func (f *membership) Inject(ctx context.Context) error {
-	f.Lost(f.Victim, history.LossKilled)
+	f.Lost(f.Victim, history.LossRestarted)
 	f.pardon = f.Victim.Excuse()
 	if f.Rand.IntN(2) == 0 {
 		return f.Victim.Leave(ctx)

@@ -134,7 +134,7 @@ func (f *crashLoop) once(ctx context.Context) error {
 		}
 		return err
 	}
-	f.Lost(leader, history.LossKilled)
+	f.Lost(leader, history.LossRestarted)
 	// A kill that has begun is brought to its end: nothing else starts the agent again.
 	if err := leader.Kill(context.WithoutCancel(ctx)); err != nil {
 		return err
@@ -167,7 +167,7 @@ func (f *rollingRestart) Healthy(ctx context.Context) error { return running(ctx
 
 func (f *rollingRestart) Inject(ctx context.Context) error {
 	for _, n := range f.World.Nodes {
-		f.Lost(n, history.LossKilled)
+		f.Lost(n, history.LossRestarted)
 		if err := n.Stop(ctx); err != nil {
 			return err
 		}

@@ -25,7 +25,7 @@ func (f *rolledBack) copy() string { return f.Victim.Data() + ".copy" }
 func (f *rolledBack) Healthy(ctx context.Context) error { return running(ctx, f.Victim) }
 
 func (f *rolledBack) Inject(ctx context.Context) error {
-	f.Lost(f.Victim, history.LossKilled)
+	f.Lost(f.Victim, history.LossRestarted)
 	f.pardon = f.Victim.Excuse() // it may end once more before it knows
 	if err := f.Victim.Stop(ctx); err != nil {
 		return err

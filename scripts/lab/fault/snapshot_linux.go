@@ -32,7 +32,7 @@ const (
 func (f *snapshotTransfer) Healthy(ctx context.Context) error { return running(ctx, f.World.Nodes...) }
 
 func (f *snapshotTransfer) Inject(ctx context.Context) error {
-	f.Lost(f.Victim, history.LossKilled)
+	f.Lost(f.Victim, history.LossRestarted)
 	s, err := f.Victim.Client.Status(ctx, admin.Stale())
 	if err != nil {
 		return err

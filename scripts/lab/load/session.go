@@ -120,7 +120,7 @@ func (s *session) judge(op *history.Op, got answer, err error) {
 		op.Outcome, op.Detail = history.Unknown, err.Error()
 		return
 	case got.status != http.StatusOK:
-		op.Outcome, op.Detail = history.Refused, fmt.Sprintf("answered %d", got.status)
+		op.Outcome, op.Detail = history.Refused, fmt.Sprintf("answered %d: %.200s", got.status, got.body)
 		if got.status >= http.StatusInternalServerError {
 			op.Outcome = history.Unknown
 		}

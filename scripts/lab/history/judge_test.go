@@ -329,6 +329,18 @@ func expect(t *testing.T, v Verdict, why string, excused int) {
 	}
 }
 
+func message(key, door, owner string) Op {
+	o := asked(key, door, owner)
+	o.Kind = Message
+	return o
+}
+
+func opened(key, door, owner string) Op {
+	o := message(key, door, owner)
+	o.Outcome, o.Value, o.Detail = OK, owner, Opened
+	return o
+}
+
 func TestSessions(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
@@ -361,6 +373,14 @@ func TestSessions(t *testing.T) {
 			ops: []Op{asked("1", "n1", "n2").at(400, 500).failed()}, losses: []Loss{lost("n1", LossCut, 45, 0)}},
 		{name: "a cut door, its own engine", verdict: VerdictRequests,
 			ops: []Op{asked("1", "n1", "n1").at(400, 500).failed()}, losses: []Loss{lost("n1", LossCut, 45, 0)}, why: "request 1"},
+		{name: "while the owner is restarted", verdict: VerdictRequests, excused: 1,
+			ops: []Op{asked("1", "n1", "n2").at(2400, 2500).failed()}, losses: []Loss{lost("n2", LossRestarted, 45, 3000)}},
+		{name: "after the owner was restarted", verdict: VerdictRequests,
+			ops: []Op{asked("1", "n1", "n2").at(3400, 3500).failed()}, losses: []Loss{lost("n2", LossRestarted, 45, 3000)}, why: "request 1"},
+		{name: "a socket that was opened while its owner was not reached, and may lead through another", verdict: VerdictRequests, excused: 1,
+			ops: []Op{opened("1", "n1", "n2").at(50, 60), message("1", "n1", "n2").at(5000, 5100).failed()}, losses: []Loss{killed("n2", 45, 1000), killed("n3", 5050, 0)}},
+		{name: "a socket that was opened when all was well", verdict: VerdictRequests,
+			ops: []Op{opened("1", "n1", "n2").at(10, 20), message("1", "n1", "n2").at(5000, 5100).failed()}, losses: []Loss{killed("n2", 45, 1000), killed("n3", 5050, 0)}, why: "message 1"},
 		{name: "a drained owner", verdict: VerdictRequests,
 			ops: []Op{asked("1", "n1", "n2").at(40, 50).failed()}, losses: []Loss{lost("n2", LossDrained, 45, 0)}, why: "request 1"},
 		{name: "a socket of a drained owner", verdict: VerdictRequests, excused: 1,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/ushercluster/usher/agent/admin"
@@ -76,7 +77,7 @@ func (l *Load) doorsSay(ctx context.Context) error {
 		for {
 			resp, err := client.Get("http://" + n.Door + "/doc/" + url.PathEscape(l.cfg.Document) + "/")
 			if err == nil {
-				said := resp.Header.Get(nodeHeader) != ""
+				said := l.isNode(resp.Header.Get(nodeHeader))
 				resp.Body.Close()
 				if said {
 					break
@@ -90,6 +91,12 @@ func (l *Load) doorsSay(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// isNode reports whether it is a node's name. A node that has just joined goes by its ID
+// for a moment.
+func (l *Load) isNode(name string) bool {
+	return slices.ContainsFunc(l.cfg.Nodes, func(n Node) bool { return n.Name == name })
 }
 
 // value is a value of key k that nobody has written.

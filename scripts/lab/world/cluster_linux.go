@@ -31,6 +31,11 @@ func (n *Node) ok(ctx context.Context, nodes int) error {
 	case s.Counts.EnginesHealthy != nodes:
 		return fmt.Errorf("%s knows of %d healthy engines, not %d", n.Name, s.Counts.EnginesHealthy, nodes)
 	}
+	for _, r := range append(s.Raft.Voters, s.Raft.Nonvoters...) {
+		if n.w.Find(r.Name) == nil {
+			return fmt.Errorf("%s does not know the name of %s yet", n.Name, r.ID)
+		}
+	}
 	return nil
 }
 

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/hashicorp/raft"
 	"github.com/rs/zerolog"
 
 	"github.com/ushercluster/usher/agent/admin"
@@ -50,11 +49,11 @@ func (n *Node) Replay() (_ Stored, err error) {
 		return s, fmt.Errorf("%s: read the log: %w", n.Name, err)
 	}
 	for i := from + 1; i <= last; i++ {
-		var entry raft.Log
-		if err := stores.Logs.GetLog(i, &entry); err != nil {
+		entry, err := entryAt(stores.Logs.GetLog, i)
+		if err != nil {
 			return s, fmt.Errorf("%s: read entry %d of the log: %w", n.Name, i, err)
 		}
-		if failed, ok := (fsm.Raft{FSM: machine}).Apply(&entry).(error); ok {
+		if failed, ok := (fsm.Raft{FSM: machine}).Apply(entry).(error); ok {
 			return s, fmt.Errorf("%s: apply entry %d: %w", n.Name, i, failed)
 		}
 		if i+lastEntries > last {
@@ -65,6 +64,12 @@ func (n *Node) Replay() (_ Stored, err error) {
 	s.Last = machine.View().Revision()
 	s.Hashes[s.Last] = machine.View().Hash()
 	return s, nil
+}
+
+// entryAt reads an entry of a log, whose type belongs to a library that is not ours to use.
+func entryAt[T any](get func(uint64, *T) error, i uint64) (*T, error) {
+	entry := new(T)
+	return entry, get(i, entry)
 }
 
 // restore takes the newest snapshot, and returns the index of its last entry.

@@ -57,7 +57,8 @@ main() {
     *" --list "* | *" --sweep "*) "$work/lab" "$@" && return ;;
   esac
   [ "$(id -u)" -eq 0 ] || { printf 'SKIPPED: the laboratory needs root\n' && return; }
-  local binary=${USHER_LAB_BINARY:-} tree="the binary $(basename "${USHER_LAB_BINARY:-none}")"
+  local binary=${USHER_LAB_BINARY:-} tree
+  tree="the binary $(basename "${USHER_LAB_BINARY:-none}")"
   if [ -z "$binary" ]; then
     binary=$work/usher
     tree=$(git describe --always --dirty 2>/dev/null) || tree='a tree without git'

@@ -59,51 +59,32 @@ func (f *clock) Healthy(ctx context.Context) error {
 }
 
 // clockOff is how far the agent's clock is ahead, by when it says that a session began which
-// has just begun.
+// has just begun. The session is known by its document: others may be old, and only new here.
 func (f *clock) clockOff(ctx context.Context) (off time.Duration, err error) {
 	err = world.Until(ctx, 10*time.Second, "the node has a new session", func(ctx context.Context) error {
-		before, err := f.sessions(ctx)
+		document := fmt.Sprintf("probe-%d", time.Now().UnixNano())
+		if err := visit(ctx, f.Victim, document); err != nil {
+			return err
+		}
+		list, err := f.Victim.Client.Sessions(ctx, admin.SessionFilter{Node: f.Victim.Name, Document: document})
 		if err != nil {
 			return err
 		}
-		if err := visit(ctx, f.Victim); err != nil {
-			return err
+		if len(list.Items) == 0 || list.Items[0].Node.Name != f.Victim.Name {
+			return errors.New("it has none") // another one took it
 		}
-		after, err := f.sessions(ctx)
-		if err != nil {
-			return err
-		}
-		for id, created := range after {
-			if _, old := before[id]; !old {
-				off = time.Until(created)
-				return nil
-			}
-		}
-		return errors.New("it has none")
+		off = time.Until(list.Items[0].Created)
+		return nil
 	})
 	return off, err
 }
 
-// sessions of the node, and when they began, by its clock.
-func (f *clock) sessions(ctx context.Context) (map[string]time.Time, error) {
-	list, err := f.Victim.Client.Sessions(ctx, admin.SessionFilter{Node: f.Victim.Name}, admin.Page(1000, ""))
-	if err != nil {
-		return nil, err
-	}
-	out := map[string]time.Time{}
-	for _, s := range list.Items {
-		if s.Node.Name == f.Victim.Name {
-			out[s.ID] = s.Created
-		}
-	}
-	return out, nil
-}
-
-// visit makes a new session, by the node's door, on whichever node it comes to.
-func visit(ctx context.Context, n *world.Node) error {
+// visit makes a new session, by the node's door, on whichever node it comes to. There is no
+// such document, but a session all the same.
+func visit(ctx context.Context, n *world.Node, document string) error {
 	ctx, cancel := context.WithTimeout(ctx, probeWithin)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.Door+"/doc/"+world.Document+"/", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.Door+"/doc/"+document+"/", nil)
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ const (
 	dialTimeout = 5 * time.Second // to an engine
 	// peerDial is to another agent, with the handshake. A session of a node that hangs
 	// waits for it twice, here and at a relay, before it moves.
-	peerDial     = time.Second
+	peerDial     = 800 * time.Millisecond
 	closeTimeout = 10 * time.Second
 )
 

@@ -54,7 +54,7 @@ func systemProgram(signals <-chan os.Signal) *program {
 			out: term.IsTerminal(int(os.Stdout.Fd())),
 			err: term.IsTerminal(int(os.Stderr.Fd())),
 		},
-		env: os.LookupEnv, facts: systemFacts(os.LookupEnv), now: time.Now, signals: signals,
+		env: os.LookupEnv, facts: systemFacts(os.LookupEnv), now: wallClock(os.LookupEnv), signals: signals,
 		machine: systemMachine{version: b.Version}, executable: executable, build: b, poll: defaultPoll,
 		examiner: systemExaminer{}, usual: usualConfig,
 	}

@@ -63,15 +63,16 @@ func (v verdict) done(in Input) Verdict {
 // evidence is a run, sorted for the checks.
 type evidence struct {
 	in        Input
-	end       time.Duration // of the last operation
-	ops       []*Op         // without marks
-	registers []*register   // by key
-	sessions  [][]*Op       // each one's requests and messages, by begin
+	end       time.Duration    // of the last operation
+	ops       []*Op            // without marks
+	registers []*register      // by key
+	sessions  [][]*Op          // each one's requests and messages, by begin
+	sockets   map[string][]*Op // by session: the openings of its WebSockets, by begin
 	losses    []Loss
 }
 
 func newEvidence(ops []Op, in Input) *evidence {
-	e := &evidence{in: in, losses: in.Losses}
+	e := &evidence{in: in, losses: in.Losses, sockets: map[string][]*Op{}}
 	e.in.Limits = in.Limits.filled()
 	if e.losses == nil {
 		e.losses = lossesOf(ops)
@@ -97,6 +98,11 @@ func newEvidence(ops []Op, in Input) *evidence {
 		s := sessions[k]
 		slices.SortStableFunc(s, func(a, b *Op) int { return compareTimes(a.Begin, b.Begin, a.End, b.End) })
 		e.sessions = append(e.sessions, s)
+		for _, o := range s {
+			if o.Kind == Message && o.Outcome == OK && o.Detail == Opened {
+				e.sockets[k] = append(e.sockets[k], o)
+			}
+		}
 	}
 	return e
 }
@@ -148,9 +154,10 @@ func (l Loss) overlaps(begin, end, after time.Duration) bool {
 	return begin <= l.over()+after && end >= l.At
 }
 
-// is reports whether a loss is of one of the kinds; an unknown one may be any.
+// is reports whether a loss is of one of the kinds; an unknown one may be any, and one that
+// was restarted was killed, too.
 func (l Loss) is(kinds ...LossKind) bool {
-	return l.Kind == LossUnknown || l.Kind == "" || slices.Contains(kinds, l.Kind)
+	return l.Kind == LossUnknown || l.Kind == "" || slices.Contains(kinds, l.Kind) || l.Kind == LossRestarted && slices.Contains(kinds, LossKilled)
 }
 
 // String says what was tried and how it ended, for people.

@@ -106,14 +106,17 @@ type LossKind string
 
 // Kinds of losses. A killed node's memory is gone. A paused one answers nobody and loses
 // nothing. A cut one is still reached by clients, but not by some of the other nodes. A
-// drained one gives its sessions away in order: they may move, and nothing may fail.
+// drained one gives its sessions away in order: they may move, and nothing may fail. A
+// restarted one ends in order, which takes a while, or ends several times: what is on the wire
+// to it may fail for as long as it is lost.
 // An unknown loss excuses what any of them would.
 const (
-	LossKilled  LossKind = "killed"
-	LossPaused  LossKind = "paused"
-	LossCut     LossKind = "cut"
-	LossDrained LossKind = "drained"
-	LossUnknown LossKind = "unknown"
+	LossKilled    LossKind = "killed"
+	LossPaused    LossKind = "paused"
+	LossCut       LossKind = "cut"
+	LossDrained   LossKind = "drained"
+	LossRestarted LossKind = "restarted"
+	LossUnknown   LossKind = "unknown"
 )
 
 // Loss is one node lost. At is not later than the first effect, Back not earlier than

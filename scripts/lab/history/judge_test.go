@@ -191,6 +191,9 @@ func TestVerdicts(t *testing.T) {
 		{name: "overtaken by a write that began later", verdict: VerdictLinearizability, add: []Op{overtaken("c", 14).at(20, 22), wrote("d", 14).at(30, 31), saw("b", 12).at(25, 26)}, why: "shows the later row"},
 		{name: "overtaken, and seen where it was", verdict: VerdictLinearizability,
 			add: []Op{overtaken("c", 16).at(20, 40), saw("c", 14).at(25, 26), wrote("d", 16).at(30, 35)}},
+		{name: "overtaken by a swap of the row after it", verdict: VerdictLinearizability, add: []Op{overtaken("c", 14).at(1, 30), swapped("d", 12, 14).at(21, 31)}},
+		{name: "overtaken by a swap, and begun after the row that it changed", verdict: VerdictLinearizability,
+			add: []Op{overtaken("c", 14).at(20, 30), swapped("d", 12, 14).at(21, 31)}, why: "shows the later row"},
 		{name: "a swap that was overtaken", verdict: VerdictLinearizability,
 			add: []Op{{Kind: CompareAndSet, Key: "k", Value: "c", Expected: 12, Index: 15, Outcome: OK, Begin: 20 * ms, End: 30 * ms}, wrote("d", 15).at(21, 31)}},
 		{name: "a swap that was overtaken twice", verdict: VerdictLinearizability,
@@ -326,6 +329,18 @@ func expect(t *testing.T, v Verdict, why string, excused int) {
 	}
 }
 
+func message(key, door, owner string) Op {
+	o := asked(key, door, owner)
+	o.Kind = Message
+	return o
+}
+
+func opened(key, door, owner string) Op {
+	o := message(key, door, owner)
+	o.Outcome, o.Value, o.Detail = OK, owner, Opened
+	return o
+}
+
 func TestSessions(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
@@ -358,6 +373,14 @@ func TestSessions(t *testing.T) {
 			ops: []Op{asked("1", "n1", "n2").at(400, 500).failed()}, losses: []Loss{lost("n1", LossCut, 45, 0)}},
 		{name: "a cut door, its own engine", verdict: VerdictRequests,
 			ops: []Op{asked("1", "n1", "n1").at(400, 500).failed()}, losses: []Loss{lost("n1", LossCut, 45, 0)}, why: "request 1"},
+		{name: "while the owner is restarted", verdict: VerdictRequests, excused: 1,
+			ops: []Op{asked("1", "n1", "n2").at(2400, 2500).failed()}, losses: []Loss{lost("n2", LossRestarted, 45, 3000)}},
+		{name: "after the owner was restarted", verdict: VerdictRequests,
+			ops: []Op{asked("1", "n1", "n2").at(3400, 3500).failed()}, losses: []Loss{lost("n2", LossRestarted, 45, 3000)}, why: "request 1"},
+		{name: "a socket that was opened while its owner was not reached, and may lead through another", verdict: VerdictRequests, excused: 1,
+			ops: []Op{opened("1", "n1", "n2").at(50, 60), message("1", "n1", "n2").at(5000, 5100).failed()}, losses: []Loss{killed("n2", 45, 1000), killed("n3", 5050, 0)}},
+		{name: "a socket that was opened when all was well", verdict: VerdictRequests,
+			ops: []Op{opened("1", "n1", "n2").at(10, 20), message("1", "n1", "n2").at(5000, 5100).failed()}, losses: []Loss{killed("n2", 45, 1000), killed("n3", 5050, 0)}, why: "message 1"},
 		{name: "a drained owner", verdict: VerdictRequests,
 			ops: []Op{asked("1", "n1", "n2").at(40, 50).failed()}, losses: []Loss{lost("n2", LossDrained, 45, 0)}, why: "request 1"},
 		{name: "a socket of a drained owner", verdict: VerdictRequests, excused: 1,

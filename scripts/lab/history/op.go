@@ -38,6 +38,9 @@ const (
 // changed: a statement about the state, which other refusals are not.
 const Precondition = "precondition"
 
+// Opened is the Detail of a message that was the opening of a WebSocket.
+const Opened = "opened"
+
 // Op is one try at one operation. Which fields are set depends on the kind:
 //
 //	write            Key, Value; Revision: of the row, 0 when the answer already showed a later one,

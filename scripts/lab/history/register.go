@@ -17,7 +17,8 @@ import (
 //   - A write that was acknowledged when its node showed a later row r already, and whose
 //     value nobody ever saw, has rank 2r-1: just before that row. It happened somewhere
 //     before r, and may be moved there: nobody saw it, and the answer that showed r ended with
-//     it, so whatever began after it came after r. A compare-and-set like that has rank
+//     it, so whatever began after it came after r. If a compare-and-set made row r from row e,
+//     nothing lies between the two, and it goes before e. A compare-and-set like that has rank
 //     2e+1, where e is the revision that it expected: nothing comes between the two.
 //   - A write of unknown outcome whose value was seen happened, with the revision that was
 //     seen, at any time after it began.
@@ -31,10 +32,11 @@ type register struct {
 	ghosts   []*Op
 	refused  []*Op // writes and compare-and-sets
 	lastSure uint64
-	sure     []*Op          // acknowledged writes
-	odd      []*Op          // acknowledged, but with nothing that ranks them
-	seen     map[string]row // values that were shown, or acknowledged with their revision
-	written  map[string]*Op // all that was tried
+	sure     []*Op             // acknowledged writes
+	odd      []*Op             // acknowledged, but with nothing that ranks them
+	seen     map[string]row    // values that were shown, or acknowledged with their revision
+	written  map[string]*Op    // all that was tried
+	from     map[uint64]uint64 // row that a compare-and-set made: row that it changed
 }
 
 type row struct {
@@ -55,7 +57,7 @@ type access struct {
 const forever = time.Duration(math.MaxInt64)
 
 func newRegister(key string, ops []*Op, nodes []NodeState) *register {
-	g := &register{key: key, seen: map[string]row{}, written: map[string]*Op{}}
+	g := &register{key: key, seen: map[string]row{}, written: map[string]*Op{}, from: map[uint64]uint64{}}
 	for _, o := range ops {
 		if o.isWrite() {
 			g.written[o.Value] = o
@@ -67,6 +69,11 @@ func newRegister(key string, ops []*Op, nodes []NodeState) *register {
 	for i := range nodes {
 		if s, ok := nodes[i].Settings[key]; ok {
 			g.see(s.Value, row{s.Revision, nil})
+		}
+	}
+	for value, r := range g.seen {
+		if w := g.written[value]; w != nil && w.Expected != 0 && w.Expected < r.revision {
+			g.from[r.revision] = w.Expected
 		}
 	}
 	for _, o := range ops {
@@ -118,13 +125,22 @@ func (g *register) addSure(o *Op) {
 	case o.Kind == CompareAndSet && o.Expected != 0:
 		rank = 2*o.Expected + 1
 	case o.Index != 0:
-		rank = 2*o.Index - 1
+		rank = 2*g.before(o.Index) - 1
 	default:
 		g.odd = append(g.odd, o)
 		return
 	}
 	g.lastSure = max(g.lastSure, rank)
 	g.ranked = append(g.ranked, g.change(o, rank, o.End))
+}
+
+// before is the row that something which came before a row, and was not seen, came before
+// at the latest without being between two rows of which one was made from the other.
+func (g *register) before(revision uint64) uint64 {
+	for g.from[revision] != 0 {
+		revision = g.from[revision]
+	}
+	return revision
 }
 
 func (g *register) change(o *Op, rank uint64, end time.Duration) access {

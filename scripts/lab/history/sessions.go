@@ -46,9 +46,28 @@ func (e *evidence) excuse(o *Op) string {
 			return fmt.Sprintf("it had no owner yet, and %s was %s", l.Node, l.Kind)
 		case l.Kind == LossDrained && o.Kind == Message && (l.Node == o.Owner || l.Node == o.Node) && l.overlaps(o.Begin, o.End, 0):
 			return fmt.Sprintf("%s was drained, and closed it", l.Node)
+		case e.led(o) && e.wireLost(l, o):
+			return fmt.Sprintf("opened while %s was not reached, it may lead through %s, which was %s", o.Owner, l.Node, l.Kind)
 		}
 	}
 	return ""
+}
+
+// led reports whether a message's WebSocket was opened while its owner was lost: a door that
+// does not reach the owner asks a third node to pass everything on, and it stays that way.
+func (e *evidence) led(o *Op) bool {
+	if o.Kind != Message || o.Owner == o.Node {
+		return false
+	}
+	var opened *Op
+	for _, s := range e.sockets[o.Key] {
+		if s.End <= o.Begin {
+			opened = s
+		}
+	}
+	return opened != nil && slices.ContainsFunc(e.losses, func(l Loss) bool {
+		return l.Node == o.Owner && l.overlaps(opened.Begin, opened.End, e.in.Limits.Settle)
+	})
 }
 
 // doorLost: a cut door still serves the sessions of its own engine.
@@ -63,6 +82,9 @@ func (e *evidence) doorLost(l Loss, o *Op) bool {
 // can have known of it.
 func (e *evidence) wireLost(l Loss, o *Op) bool {
 	known := afterKill
+	if l.Kind == LossRestarted {
+		known = l.over() - l.At
+	}
 	if l.is(LossPaused, LossCut) {
 		known = e.in.Limits.Detect
 	}
@@ -132,7 +154,7 @@ func (e *evidence) mayMove(a, b *Op) bool {
 // without what it spent on tries at doors that were lost themselves. It is -1 if it had no
 // such try.
 func (e *evidence) served(s []*Op, l Loss) (took time.Duration, why string) {
-	if l.Kind == LossDrained {
+	if l.Kind == LossDrained || l.Kind == LossRestarted {
 		return -1, ""
 	}
 	limit := e.in.Limits.Move

@@ -114,13 +114,13 @@ func (s *session) ask() bool {
 
 // judge fills in how a request ended, and remembers what a browser would.
 func (s *session) judge(op *history.Op, got answer, err error) {
-	node := got.header.Get("X-Usher-Node")
+	node := got.header.Get(nodeHeader)
 	switch {
 	case err != nil:
 		op.Outcome, op.Detail = history.Unknown, err.Error()
 		return
 	case got.status != http.StatusOK:
-		op.Outcome, op.Detail = history.Refused, fmt.Sprintf("answered %d", got.status)
+		op.Outcome, op.Detail = history.Refused, fmt.Sprintf("answered %d: %.200s", got.status, got.body)
 		if got.status >= http.StatusInternalServerError {
 			op.Outcome = history.Unknown
 		}

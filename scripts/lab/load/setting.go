@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
 	"time"
 
 	"github.com/ushercluster/usher/agent/admin"
@@ -46,6 +49,11 @@ func (l *Load) prepare(ctx context.Context) error {
 			return err
 		}
 	}
+	if l.cfg.Sessions > 0 {
+		if err := l.doorsSay(ctx); err != nil {
+			return err
+		}
+	}
 	if l.cfg.Writers+l.cfg.Comparers+l.cfg.Readers > 0 {
 		a := l.newAsker(0)
 		defer a.close()
@@ -59,6 +67,36 @@ func (l *Load) prepare(ctx context.Context) error {
 		}
 	}
 	return l.makeTasks(ctx)
+}
+
+// doorsSay waits until every door names the node whose engine answered: settings are felt
+// at a door a moment after the state is there.
+func (l *Load) doorsSay(ctx context.Context) error {
+	client := &http.Client{Timeout: l.pace.Patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	for _, n := range l.cfg.Nodes {
+		for {
+			resp, err := client.Get("http://" + n.Door + "/doc/" + url.PathEscape(l.cfg.Document) + "/")
+			if err == nil {
+				said := l.isNode(resp.Header.Get(nodeHeader))
+				resp.Body.Close()
+				if said {
+					break
+				}
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("the door of %s does not name nodes: %w", n.Name, errors.Join(ctx.Err(), err))
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}
+	return nil
+}
+
+// isNode reports whether it is a node's name. A node that has just joined goes by its ID
+// for a moment.
+func (l *Load) isNode(name string) bool {
+	return slices.ContainsFunc(l.cfg.Nodes, func(n Node) bool { return n.Name == name })
 }
 
 // value is a value of key k that nobody has written.

@@ -75,7 +75,7 @@ func (s *session) keepTalking() {
 func (s *session) connect() *socket {
 	k := &socket{door: s.route.next(s.l.cfg.Rec.Now())}
 	op := s.op(history.Message, k.door)
-	op.Detail = "opened"
+	op.Detail = history.Opened
 	ctx, cancel := context.WithTimeout(s.l.cut, s.l.pace.Patience)
 	defer cancel()
 	client := &http.Client{Transport: s.l.sockets}
@@ -93,7 +93,7 @@ func (s *session) connect() *socket {
 	}
 	k.listen(s.l.cut)
 	s.keep(resp.Header)
-	if node := resp.Header.Get("X-Usher-Node"); node != "" {
+	if node := resp.Header.Get(nodeHeader); node != "" {
 		s.owner = node
 	}
 	op.Outcome, op.Value = history.OK, s.owner

@@ -13,6 +13,9 @@ import (
 	"github.com/ushercluster/usher/scripts/lab/history"
 )
 
+// nodeHeader names the node whose engine answered.
+const nodeHeader = "X-Usher-Node"
+
 // TaskName is the name of the i-th task.
 func TaskName(i int) string { return "lab-" + strconv.Itoa(i+1) }
 

@@ -65,6 +65,9 @@ var errNotSent = errors.New("not sent")
 func (w *wire) do(ctx context.Context, method string, request []byte) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.patience)
 	defer cancel()
+	if w.conn != nil && !alive(w.conn) {
+		w.close()
+	}
 	if w.conn == nil {
 		conn, err := new(net.Dialer).DialContext(ctx, w.network, w.address)
 		if err != nil {

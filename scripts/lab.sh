@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# The fault laboratory: real agents in network namespaces, clients that work on them, and
+# faults of every sort; then a check of every operation against what usher promises. Needs root
+# and Linux, and leaves nothing behind.
+#
+#   ./scripts/lab.sh smoke
+#   ./scripts/lab.sh nightly --into docs/reliability.md
+#   ./scripts/lab.sh smoke --seed 7 --faults power-cut,kill
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+help() {
+  cat <<'TEXT'
+lab.sh: break real agents and check that they keep their promises
+
+Usage:
+  lab.sh [SIZE] [flags]
+
+SIZE is smoke (one cluster, under a minute), nightly (under 40 minutes) or release (hours;
+goes on where it was interrupted).
+
+  --seed N      seed of the first run; with it there is one run unless --runs says more
+  --runs N      clusters, one after the other
+  --faults A,B  only these faults
+  --nodes N     nodes of each cluster, 3 to 9
+  --steps N     steps of each run
+  --sessions N  sessions at the doors
+  --keep        keep logs and history of runs that pass, too
+  --fresh       do not go on where a series of the size release was interrupted
+  --markdown    print the report as Markdown
+  --into FILE   put it into its part of a page, too: docs/reliability.md
+  --out DIR     where logs and history are kept (default out/lab)
+  --list        list the faults and the sizes
+  --sweep       remove what killed runs left behind
+
+Each run that fails leaves its logs, its history and the verdicts in out/lab/SEED, and its
+line says how to repeat it. Work goes on below TMPDIR, which has to be on a disk.
+USHER_LAB_BINARY names a binary, built with the tag lab, to break instead of one built from
+this tree.
+
+Exit codes: 0 all runs passed, or SKIPPED where root, Linux or a tool is missing; 1 one failed;
+2 usage.
+TEXT
+}
+
+build() { CGO_ENABLED=0 go build -trimpath "$@"; }
+
+main() {
+  case ${1:-} in
+    -h | --help | help) help && return ;;
+  esac
+  [ "$(uname -s)" = Linux ] || { printf 'SKIPPED: the laboratory needs Linux\n' && return; }
+  work=$(mktemp -d)
+  trap clean EXIT
+  build -o "$work/lab" ./scripts/lab
+  case " $* " in
+    *" --list "* | *" --sweep "*) "$work/lab" "$@" && return ;;
+  esac
+  [ "$(id -u)" -eq 0 ] || { printf 'SKIPPED: the laboratory needs root\n' && return; }
+  local binary=${USHER_LAB_BINARY:-} tree
+  tree="the binary $(basename "${USHER_LAB_BINARY:-none}")"
+  if [ -z "$binary" ]; then
+    binary=$work/usher
+    tree=$(git describe --always --dirty 2>/dev/null) || tree='a tree without git'
+    build -tags lab -o "$binary" ./cmd/usher
+  fi
+  local size=smoke
+  case ${1:-} in
+    '' | -*) ;;
+    *) size=$1 && shift ;;
+  esac
+  # A signal is the program's: it ends what it began, and then we end.
+  trap ':' INT TERM HUP
+  "$work/lab" "$size" --binary "$binary" --tree "$tree" "$@" &
+  lab=$!
+  local code=0
+  wait "$lab" || code=$?
+  while kill -0 "$lab" 2>/dev/null; do
+    kill -TERM "$lab" 2>/dev/null || true
+    code=0
+    wait "$lab" || code=$?
+  done
+  return "$code"
+}
+
+# clean removes what even a panic or kill -9 of the program leaves behind.
+clean() {
+  if [ "$(id -u)" -eq 0 ] && [ -x "$work/lab" ]; then "$work/lab" --sweep || true; fi
+  rm -rf "$work"
+}
+
+main "$@"

@@ -1,0 +1,248 @@
+package fault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ushercluster/usher/scripts/lab/history"
+	"github.com/ushercluster/usher/scripts/lab/world"
+)
+
+// diskWell is what a small sync takes at most on a disk that is well, on a busy machine.
+const diskWell = time.Second
+
+func diskHealthy(n *world.Node) error {
+	took, err := syncTime(n)
+	if err == nil && took > diskWell {
+		err = fmt.Errorf("a sync on the disk of %s takes %s", n.Name, took)
+	}
+	return err
+}
+
+// slowDisk lets each of the agent's syncs wait.
+type slowDisk struct {
+	Env
+	tracer *tracer
+}
+
+func (f *slowDisk) Healthy(ctx context.Context) error {
+	if err := canTrace(); err != nil {
+		return err
+	}
+	return running(ctx, f.Victim)
+}
+
+func (f *slowDisk) Inject(context.Context) (err error) {
+	f.Lost(f.Victim, history.LossUnknown)
+	wait := f.between(30*time.Millisecond, 300*time.Millisecond)
+	f.tracer, err = openTracer(f.Env, fmt.Sprintf("delay_enter=%d", wait.Microseconds()))
+	return err
+}
+
+func (f *slowDisk) Bites(ctx context.Context) error {
+	return world.Until(ctx, 10*time.Second, "syncs wait", func(context.Context) error {
+		if n, err := f.tracer.hits("(DELAYED)"); err != nil || n < 3 {
+			return errors.Join(err, fmt.Errorf("%d have waited", n))
+		}
+		return nil
+	})
+}
+
+func (f *slowDisk) Heal(context.Context) error {
+	f.tracer.close()
+	return nil
+}
+
+// hangingDisk lets the disk stand still. An agent may end itself over that.
+type hangingDisk struct {
+	Env
+	frozen bool
+	probe  chan error
+	pardon func()
+}
+
+func (f *hangingDisk) Healthy(context.Context) error { return diskHealthy(f.Victim) }
+
+func (f *hangingDisk) Inject(context.Context) error {
+	f.Lost(f.Victim, history.LossUnknown)
+	f.pardon = f.Victim.Excuse()
+	f.frozen = true
+	return f.Victim.Freeze()
+}
+
+func (f *hangingDisk) Bites(context.Context) error {
+	f.probe = make(chan error, 1)
+	go func() {
+		_, err := syncTime(f.Victim)
+		f.probe <- err
+	}()
+	select {
+	case err := <-f.probe:
+		f.probe = nil
+		return fmt.Errorf("the disk of %s does not hang (%w)", f.Victim.Name, err)
+	case <-time.After(500 * time.Millisecond):
+		return nil
+	}
+}
+
+func (f *hangingDisk) Heal(context.Context) error {
+	if !f.frozen {
+		return nil
+	}
+	f.frozen = false
+	err := f.Victim.Thaw()
+	if f.probe != nil {
+		err = errors.Join(err, <-f.probe)
+	}
+	// An agent that has ended over it could not go before the disk went on.
+	time.AfterFunc(3*time.Second, f.pardon)
+	return err
+}
+
+// powerCut loses what was not synced, of one node or of all at once.
+type powerCut struct {
+	Env
+	nodes   []*world.Node
+	pardons []func()
+}
+
+func (f *powerCut) Healthy(ctx context.Context) error { return running(ctx, f.nodes...) }
+
+func (f *powerCut) Inject(ctx context.Context) error {
+	for _, n := range f.nodes {
+		f.Lost(n, history.LossKilled)
+		f.pardons = append(f.pardons, n.Excuse()) // it may see the disk fail before it is killed
+		name := filepath.Join(n.Top(), "unsynced")
+		if err := os.WriteFile(name, []byte("this was never synced"), 0o600); err != nil {
+			return fmt.Errorf("write what is to be lost: %w", err)
+		}
+	}
+	return atOnce(f.nodes, func(n *world.Node) error { return n.CutPower(ctx) })
+}
+
+// Bites looks for the file that was written and not synced.
+func (f *powerCut) Bites(ctx context.Context) error {
+	for _, n := range f.nodes {
+		text, err := os.ReadFile(filepath.Join(n.Top(), "unsynced"))
+		if err == nil && len(text) > 0 {
+			return fmt.Errorf("%s has what it had not synced", n.Name)
+		}
+	}
+	return gone(ctx, f.nodes...)
+}
+
+func (f *powerCut) Heal(context.Context) error {
+	for _, pardon := range f.pardons {
+		pardon()
+	}
+	return startAll(f.nodes...)
+}
+
+// fullDisk leaves no room on the disk.
+type fullDisk struct {
+	Env
+	pardon func()
+}
+
+func (f *fullDisk) filler() string { return filepath.Join(f.Victim.Top(), "filler") }
+
+func (f *fullDisk) Healthy(context.Context) error { return diskHealthy(f.Victim) }
+
+func (f *fullDisk) Inject(context.Context) error {
+	f.Lost(f.Victim, history.LossUnknown)
+	f.pardon = f.Victim.Excuse()
+	file, err := os.Create(f.filler())
+	if err != nil {
+		return fmt.Errorf("fill the disk: %w", err)
+	}
+	defer file.Close()
+	var end int64
+	for size := int64(64 << 20); size >= 4096; {
+		switch err := unix.Fallocate(int(file.Fd()), 0, end, size); {
+		case errors.Is(err, unix.ENOSPC):
+			size /= 2
+		case err != nil:
+			return fmt.Errorf("fill the disk: %w", err)
+		default:
+			end += size
+		}
+	}
+	return nil
+}
+
+func (f *fullDisk) Bites(context.Context) error {
+	name := filepath.Join(f.Victim.Top(), "more")
+	err := os.WriteFile(name, make([]byte, 1<<20), 0o600)
+	if removed := os.Remove(name); removed != nil && !errors.Is(removed, os.ErrNotExist) {
+		return removed
+	}
+	if !errors.Is(err, unix.ENOSPC) {
+		return fmt.Errorf("there is room on the disk of %s (%w)", f.Victim.Name, err)
+	}
+	return nil
+}
+
+func (f *fullDisk) Heal(context.Context) error {
+	if f.pardon != nil {
+		time.AfterFunc(3*time.Second, f.pardon)
+		f.pardon = nil
+	}
+	if err := os.Remove(f.filler()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// failingFsync answers the agent's syncs with EIO. The agent has to end over that, because
+// nothing is known of what is on the disk then.
+type failingFsync struct {
+	Env
+	tracer *tracer
+	pardon func()
+	deaths int
+}
+
+func (f *failingFsync) Healthy(ctx context.Context) error {
+	if err := canTrace(); err != nil {
+		return err
+	}
+	return running(ctx, f.Victim)
+}
+
+func (f *failingFsync) Inject(context.Context) (err error) {
+	f.Lost(f.Victim, history.LossRestarted)
+	f.pardon = f.Victim.Excuse()
+	f.deaths = len(f.Victim.Deaths())
+	f.tracer, err = openTracer(f.Env, "error=EIO")
+	return err
+}
+
+// Bites waits for a sync that failed and for the agent's end.
+func (f *failingFsync) Bites(ctx context.Context) error {
+	return world.Until(ctx, 15*time.Second, "the agent ends over a sync that failed", func(context.Context) error {
+		n, err := f.tracer.hits("(INJECTED)")
+		switch {
+		case err != nil:
+			return err
+		case n == 0:
+			return errors.New("no sync has failed")
+		case len(f.Victim.Deaths()) == f.deaths:
+			return errors.New("a sync has failed, and the agent goes on")
+		}
+		return nil
+	})
+}
+
+func (f *failingFsync) Heal(context.Context) error {
+	f.tracer.close()
+	if f.pardon != nil {
+		f.pardon()
+	}
+	return nil
+}

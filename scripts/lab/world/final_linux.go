@@ -1,0 +1,130 @@
+package world
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/rs/zerolog"
+
+	"github.com/ushercluster/usher/agent/admin"
+	"github.com/ushercluster/usher/agent/consensus"
+	"github.com/ushercluster/usher/fsm"
+)
+
+// Stored is the state on a node's disk: what a start from its files alone would have
+// after every entry of its log.
+type Stored struct {
+	Hashes map[uint64]string // of the last few revisions, one per entry
+	Last   uint64            // revision
+}
+
+// lastEntries is for how many entries at the end hashes are taken: logs may differ by
+// what was written while the agents were stopped one after the other.
+const lastEntries = 64
+
+// Replay reads the state from the node's disk. Its agent must not run.
+func (n *Node) Replay() (_ Stored, err error) {
+	s := Stored{Hashes: map[uint64]string{}}
+	stores, err := consensus.OpenStores(filepath.Join(n.Data(), "raft"), zerolog.Nop())
+	if err != nil {
+		return s, fmt.Errorf("%s: %w", n.Name, err)
+	}
+	defer func() { err = errors.Join(err, stores.Close()) }()
+	machine := fsm.New(fsm.Options{})
+	from, err := restore(stores, machine)
+	if err != nil {
+		return s, fmt.Errorf("%s: restore snapshot: %w", n.Name, err)
+	}
+	last, err := stores.Logs.LastIndex()
+	if err != nil {
+		return s, fmt.Errorf("%s: read the log: %w", n.Name, err)
+	}
+	for i := from + 1; i <= last; i++ {
+		entry, err := entryAt(stores.Logs.GetLog, i)
+		if err != nil {
+			return s, fmt.Errorf("%s: read entry %d of the log: %w", n.Name, i, err)
+		}
+		if failed, ok := (fsm.Raft{FSM: machine}).Apply(entry).(error); ok {
+			return s, fmt.Errorf("%s: apply entry %d: %w", n.Name, i, failed)
+		}
+		if i+lastEntries > last {
+			v := machine.View()
+			s.Hashes[v.Revision()] = v.Hash()
+		}
+	}
+	s.Last = machine.View().Revision()
+	s.Hashes[s.Last] = machine.View().Hash()
+	return s, nil
+}
+
+// entryAt reads an entry of a log, whose type belongs to a library that is not ours to use.
+func entryAt[T any](get func(uint64, *T) error, i uint64) (*T, error) {
+	entry := new(T)
+	return entry, get(i, entry)
+}
+
+// restore takes the newest snapshot, and returns the index of its last entry.
+func restore(stores *consensus.Stores, machine *fsm.FSM) (uint64, error) {
+	list, err := stores.Snapshots.List()
+	if err != nil || len(list) == 0 {
+		return 0, err
+	}
+	meta, r, err := stores.Snapshots.Open(list[0].ID)
+	if err != nil {
+		return 0, err
+	}
+	if err := machine.Restore(io.NopCloser(r)); err != nil {
+		return 0, errors.Join(err, r.Close())
+	}
+	return meta.Index, r.Close()
+}
+
+// Descriptors counts the open files of the node's agent.
+func (n *Node) Descriptors() (int, error) {
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", n.PID()))
+	if err != nil {
+		return 0, fmt.Errorf("count descriptors of %s: %w", n.Name, err)
+	}
+	return len(entries), nil
+}
+
+// Settings are all settings as the node has them.
+func (n *Node) Settings(ctx context.Context) (admin.List[admin.Setting], error) {
+	return n.Client.Settings(ctx, admin.Stale())
+}
+
+const maxMetrics = 4 << 20
+
+// Goroutines counts those of the node's agent.
+func (n *Node) Goroutines(ctx context.Context) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", n.Socket)
+	}}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/metrics", nil)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, fmt.Errorf("ask %s for its metrics: %w", n.Name, err)
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(io.LimitReader(resp.Body, maxMetrics))
+	for lines.Scan() {
+		if text, ok := strings.CutPrefix(lines.Text(), "go_goroutines "); ok {
+			return strconv.Atoi(text)
+		}
+	}
+	return 0, errors.Join(lines.Err(), fmt.Errorf("%s has no metric of its goroutines: status %d", n.Name, resp.StatusCode))
+}

@@ -209,12 +209,13 @@ func (s *OtherServer) look(ctx context.Context, ask *admin.Forwarder, nw transpo
 		s.Answers, s.Revision = true, b.Revision
 		return
 	}
-	s.Error = err.Error()
-	c, err := nw.DialContext(ctx, "tcp", s.Addr)
-	if err == nil {
-		c.Close()
-		s.Answers = true
+	c, refused := nw.DialContext(ctx, "tcp", s.Addr)
+	if refused != nil {
+		s.Error = refused.Error() // says it in fewer words
+		return
 	}
+	c.Close()
+	s.Answers, s.Error = true, err.Error()
 }
 
 // put writes the new state beside the old one, and then lets it take its place.

@@ -43,7 +43,7 @@ func (h *hop) read() {
 	defer close(h.dead)
 	in := bufio.NewReaderSize(h.conn, 16<<10)
 	for {
-		resp, err := http.ReadResponse(in, nil)
+		resp, err := http.ReadResponse(in, nil) //nolint:bodyclose // it is read to its end below
 		if err != nil {
 			h.err = err
 			return
@@ -117,7 +117,7 @@ func (f *Forwarder) flight(ctx context.Context, leader peer.ID, in *applyRequest
 	if err != nil {
 		return &consensus.NotSentError{Err: fmt.Errorf("call node %s: %w", leader, err)}
 	}
-	resp, err := h.exchange(ctx, append(flightHead(leader, len(body)), body...))
+	resp, err := h.exchange(ctx, append(flightHead(leader, len(body)), body...)) //nolint:bodyclose // it is in memory
 	if err != nil {
 		h.conn.Close()
 		var notSent *consensus.NotSentError

@@ -77,10 +77,7 @@ func (f *founding) refound(s *Snapshot, by string, now time.Time) (*fsm.Snapshot
 	if err != nil {
 		return nil, err
 	}
-	cmd.Secrets = append(kept, cmd.Secrets...)
-	if len(kept) > 0 { // cookie keys of old among them: the new one stands behind, with the same number
-		cmd.Secrets = onePerName(cmd.Secrets)
-	}
+	cmd.Secrets = onePerName(append(kept, cmd.Secrets...)) // cookie keys of old go before the new one
 	actor := fsm.Actor{Kind: fsm.ActorLocal, ID: by, Via: f.node.ID}
 	if err := s.State.Refound(cmd, fsm.StampOf(now), actor); err != nil {
 		return nil, err

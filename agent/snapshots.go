@@ -116,8 +116,9 @@ func (k *keeper) files() ([]savedFile, error) {
 	}
 	var out []savedFile
 	for _, e := range entries {
-		stamp, ok := strings.CutPrefix(e.Name(), k.prefix())
-		if stamp, ok = cutSuffix(stamp, snapshotSuffix, ok); !ok {
+		name, ours := strings.CutPrefix(e.Name(), k.prefix())
+		stamp, whole := strings.CutSuffix(name, snapshotSuffix)
+		if !ours || !whole {
 			continue
 		}
 		if at, err := time.Parse(snapshotTime, stamp); err == nil {
@@ -126,11 +127,6 @@ func (k *keeper) files() ([]savedFile, error) {
 	}
 	slices.SortFunc(out, func(a, b savedFile) int { return a.at.Compare(b.at) })
 	return out, nil
-}
-
-func cutSuffix(s, suffix string, ok bool) (string, bool) {
-	rest, has := strings.CutSuffix(s, suffix)
-	return rest, ok && has
 }
 
 // prefix is what the names of this node's files begin with.

@@ -32,6 +32,7 @@ func doorSettings(v fsm.View) (*door.Settings, error) {
 			Strategy:             strategy,
 			AskTimeout:           v.Duration("placement.ask_timeout"),
 			FailAfter:            v.Duration("engine.fail_after"),
+			NodeFailAfter:        v.Duration("node.fail_after"),
 			MaxSessionsPerEngine: int(v.Int("engine.max_sessions")),
 		},
 		Traffic: door.TrafficSettings{

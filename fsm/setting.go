@@ -77,6 +77,7 @@ var specs = []Spec{
 	{"engine.health_timeout", TypeDuration, "2s", 50 * ms, minute, nil, "how long a health probe may take"},
 	{"engine.max_sessions", TypeInt, "0", 0, 1_000_000, nil, "most sessions on one engine; 0: no limit"},
 	{"log.level", TypeEnum, "info", 0, 0, []string{"debug", "info", "warn", "error"}, "least important lines that every agent logs"},
+	{"node.fail_after", TypeDuration, "1200ms", 400 * ms, minute, nil, "sessions of a node that answers neither the door that they use nor another node move after this long"},
 	{"placement.ask_timeout", TypeDuration, "50ms", ms, 5 * sec, nil, "how long a door waits for the two engines that it asks"},
 	{"placement.strategy", TypeEnum, "least-loaded", 0, 0, []string{"least-loaded", "random", "round-robin", "sessions"}, "how an engine is chosen for a new session"},
 	{"raft.snapshot_rate", TypeSize, "67108864", 64 * kib, 10 * gib, nil, "most bytes a second at which a node writes, sends or receives snapshots of the state; a restore at start is not limited"},

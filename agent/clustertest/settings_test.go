@@ -276,6 +276,7 @@ func clusterChanges() []change {
 			time.Sleep(10 * time.Millisecond) // the line comes after the answer
 			return b.logs[n.Name].has(before, `"level":"debug"`, `"component":"door"`)
 		}},
+		{key: "node.fail_after", value: "10s", alone: true, own: true, felt: (*bench).waitsForNodes},
 		{key: "placement.ask_timeout", value: "2s", felt: (*bench).waitsForAnswers,
 			begin: func(b *bench) { b.Net.SetDelay(oneWay) }, end: func(b *bench) { b.Net.SetDelay(0) }},
 		{key: "placement.strategy", value: "round-robin", begin: (*bench).crowdFirst,
@@ -326,6 +327,21 @@ func (b *bench) fills(n *Node) bool {
 	b.closeSessions()
 	time.Sleep(1500 * time.Millisecond) // a door does not ask an engine whose last report says full
 	return refused && len(on) == len(b.nodes)
+}
+
+// waitsForNodes cuts a node off for two seconds and reports whether a session of it is
+// still there afterwards, for a user who asked meanwhile.
+func (b *bench) waitsForNodes(n *Node) bool {
+	defer b.settle()
+	owner := b.next(n)
+	u := b.own[owner.Name]
+	u.door = n
+	b.Net.Isolate(owner.Host)
+	heal := time.AfterFunc(2*time.Second, func() { b.Net.HealHost(owner.Host) })
+	defer heal.Stop()
+	stayed := u.get("/").Node == owner.Name
+	time.Sleep(3 * time.Second)
+	return stayed
 }
 
 // oneWay is a delay at which answers to a door's questions take longer than it

@@ -18,6 +18,7 @@ const (
 	fieldLogCode   = "code"
 	fieldLogBytes  = "bytes"
 	fieldLogFrom   = "from"
+	fieldStanding  = "standing"
 )
 
 // metrics are the door's counters. Labels are from closed lists, or names of the
@@ -29,6 +30,7 @@ type metrics struct {
 	failures   *prometheus.CounterVec // kind
 	moves      prometheus.Counter
 	relays     prometheus.Counter
+	silent     *prometheus.CounterVec // standing
 	inFlight   prometheus.Gauge
 	websockets prometheus.Gauge
 	asks       prometheus.Histogram
@@ -58,6 +60,7 @@ func newMetrics(reg prometheus.Registerer, d *Door) (*metrics, error) {
 		placements: vec("placements_total", "Searches for an engine, by result (asked, guessed, refused, none).", "result"),
 		failures:   vec("upstream_errors_total", "Attempts to serve a request that failed, by kind.", "kind"),
 		moves:      counter("moves_total", "Sessions that moved because their engine or node was lost."),
+		silent:     vec("silent_agents_total", "Agents that did not answer for node.fail_after, by what another agent said (unheard: it reaches it, gone: neither does).", "standing"),
 		relays:     counter("relays_total", "Requests sent to their owner through another agent."),
 		inFlight:   gauge("in_flight", "Requests of users under way, WebSockets included."),
 		websockets: gauge("websockets", "WebSockets open through this door, those of other doors' users included."),
@@ -67,7 +70,7 @@ func newMetrics(reg prometheus.Registerer, d *Door) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	all := []prometheus.Collector{m.requests, m.refused, m.placements, m.failures, m.moves, m.relays, m.inFlight, m.websockets, m.asks, m.seconds, engineCounts{d}}
+	all := []prometheus.Collector{m.requests, m.refused, m.placements, m.failures, m.moves, m.relays, m.silent, m.inFlight, m.websockets, m.asks, m.seconds, engineCounts{d}}
 	for _, c := range all {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of the door: %w", err)
@@ -81,6 +84,13 @@ func (m *metrics) refuse(reason string) { m.refused.WithLabelValues(reason).Inc(
 func (m *metrics) place(result string) {
 	m.placements.WithLabelValues(result).Inc()
 	m.total.placements.Add(1)
+}
+
+// stood counts an agent that is not present any more.
+func (m *metrics) stood(s standing) {
+	if s != present {
+		m.silent.WithLabelValues(s.String()).Inc()
+	}
 }
 
 func (m *metrics) ask(took time.Duration) { m.asks.Observe(took.Seconds()) }

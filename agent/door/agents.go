@@ -29,6 +29,8 @@ func (d *Door) serveAgent(w http.ResponseWriter, r *http.Request) {
 		answerControl(p, func(b askBatch) (answerBatch, error) { return d.answerAsks(conn.agent, b) })
 	case r.URL.Path == endPath:
 		answerControl(p, d.answerEnd)
+	case r.URL.Path == reachPath:
+		answerControl(p, d.answerReach)
 	default:
 		p.page(problemNotFound)
 	}
@@ -84,7 +86,7 @@ func (d *Door) relay(p *reply) *failure {
 	if dir == nil || node == d.cfg.Self {
 		return refused(refusedCut)
 	}
-	if info, known := dir.Nodes[node]; !known || lostNode(info.Status) {
+	if d.isLost(dir, node) {
 		return refused(refusedGone)
 	}
 	q, err := d.incoming(p)

@@ -19,8 +19,9 @@ import (
 // Paths between agents. A user's request never carries one: checkHead refuses all
 // that is below wellKnown.
 const (
-	askPath = wellKnown + "/ask"
-	endPath = wellKnown + "/end"
+	askPath   = wellKnown + "/ask"
+	endPath   = wellKnown + "/end"
+	reachPath = wellKnown + "/reach"
 )
 
 const (

@@ -45,6 +45,7 @@ type Door struct {
 	chooser *chooser
 	asker   asker // zero is ready
 	moves   *moves
+	vigil   vigil // zero is ready
 	metrics *metrics
 	servers servers
 
@@ -171,6 +172,7 @@ func (d *Door) Run(ctx context.Context) error {
 		serve("agents", d.servers.agents, listener{d.cfg.Peers.Listener, d.cfg.Peers.Remote})
 	})
 	running.Go(d.sweepLoop)
+	running.Go(d.watchLoop)
 	var err error
 	select {
 	case <-ctx.Done():
@@ -310,6 +312,9 @@ func (d *Door) sweep() {
 // sessions to whichever engine is beside this door.
 func (d *Door) warm(dir *Directory) {
 	for id, n := range dir.Nodes {
+		if s, _ := d.vigil.of(id); s != present {
+			continue // it is being asked all the time
+		}
 		if id != d.cfg.Self && n.Status == peer.StatusAlive && d.peers.to(id).Idle() == 0 {
 			d.letAsk(id, &question{answered: make(chan []placement.Answer, 1)})
 		}

@@ -299,10 +299,10 @@ func TestOwnerCutOffOfTwo(t *testing.T) {
 	})
 }
 
-// A request that waits for an answer from a node that is cut off moves as soon as
+// With nobody to ask, a request that waits for a node that is cut off moves as soon as
 // gossip has given the node up, if it can be sent twice.
 func TestOwnerLostWhileAnswering(t *testing.T) {
-	bubble(t, 3, func(s *site) {
+	bubble(t, 2, func(s *site) {
 		b, owner := s.bound()
 		defer b.leaveConnections()
 		s.net.Isolate(owner.host)

@@ -37,6 +37,7 @@ type failure struct {
 	err     error         // for the log
 }
 
+// refused is the refusal of a request that no engine has seen, or of refusedLost.
 func refused(r refusal) *failure { return &failure{refused: r, sent: r == refusedLost} }
 
 // Errors of a request body, which is the client's to send.
@@ -59,6 +60,8 @@ func diagnose(ctx context.Context, err error) *failure {
 		body    *upstream.BodyError
 	)
 	switch {
+	case errors.Is(err, upstream.ErrCut) && !errors.As(err, &notSent):
+		return &failure{refused: refusedCut, sent: true, err: err}
 	case errors.As(err, &body):
 		return &failure{gone: true, sent: true, err: err}
 	case errors.As(err, &notSent) && upstream.Refused(err):
@@ -113,6 +116,9 @@ func decide(a attempt) (action, *problem) {
 		return giveUp, a.final
 	}
 	next, page := a.wish()
+	if a.sent && page == problemOwner {
+		page = problemLost // it may have been served
+	}
 	if next != giveUp && !a.replayable {
 		return giveUp, page
 	}

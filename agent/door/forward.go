@@ -53,26 +53,48 @@ func (x *exchange) try(ctx context.Context, b binding) *failure {
 	}
 	c.write(q.Header)
 	q.HeadTimeout += ownerGrace
-	switch f := x.carry(ctx, q, node); {
-	case f == nil, f.refused != refusedCut:
+	if s, _ := x.d.vigil.of(node); s == unheard && x.body.whole() {
+		return x.relayed(ctx, refused(refusedCut), q.Header, node)
+	}
+	f := x.carry(ctx, q, node)
+	if f == nil || f.refused != refusedCut {
 		return f
+	}
+	if s, _ := x.d.vigil.of(node); s == present { // is it only this door?
+		select {
+		case <-x.d.inquire(node):
+		case <-ctx.Done():
+		}
+	}
+	switch {
 	case x.lost(node):
-		return refused(refusedGone)
-	case !x.body.whole():
+		f.refused = refusedGone
+		return f
+	case !x.replayable(f):
 		return f
 	default:
 		return x.relayed(ctx, f, q.Header, node)
 	}
 }
 
-// lost reports whether a node was removed or gossip has given it up, by now: the
-// attempt before may have waited long.
+// lost reports whether a node was removed or is given up, by now: the attempt before
+// may have waited long.
 func (x *exchange) lost(node peer.ID) bool {
 	if dir := x.d.cfg.Directory(); dir != nil {
 		x.dir = dir
 	}
-	info, known := x.dir.Nodes[node]
-	return !known || lostNode(info.Status)
+	return x.d.isLost(x.dir, node)
+}
+
+// isLost reports whether a node was removed, or was given up by gossip or by this door
+// and a witness.
+func (d *Door) isLost(dir *Directory, node peer.ID) bool {
+	info, known := dir.Nodes[node]
+	if !known || lostNode(info.Status) {
+		return true
+	}
+	s, _ := d.vigil.of(node)
+	return s == gone
 }
 
 // relayed tries once through another server: perhaps it is only this door that
@@ -200,9 +222,13 @@ func refusalOf(resp *upstream.Response) *failure {
 	return f
 }
 
-// relayNode is an alive node to reach the owner through, "" when there is none. It
-// is the same for all requests to that owner, so that connections are shared.
+// relayNode is an alive node to reach the owner through, "" when there is none: the one
+// that said that it reaches it, or else the same for all requests to that owner, so that
+// connections are shared.
 func (x *exchange) relayNode(owner peer.ID) peer.ID {
+	if _, via := x.d.vigil.of(owner); via != "" {
+		return via
+	}
 	var best peer.ID
 	for id, n := range x.dir.Nodes {
 		if id != owner && id != x.d.cfg.Self && n.Status == peer.StatusAlive && (best == "" || id < best) {

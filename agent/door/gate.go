@@ -70,6 +70,7 @@ const closeGrace = 5 * time.Second
 type sockets struct {
 	mu      sync.Mutex
 	open    map[socket]peer.ID
+	perNode map[peer.ID]int // of open, by node
 	closing bool
 }
 
@@ -77,9 +78,10 @@ type sockets struct {
 func (s *sockets) add(w socket, node peer.ID) {
 	s.mu.Lock()
 	if s.open == nil {
-		s.open = map[socket]peer.ID{}
+		s.open, s.perNode = map[socket]peer.ID{}, map[peer.ID]int{}
 	}
 	s.open[w] = node
+	s.perNode[node]++
 	closing := s.closing
 	s.mu.Unlock()
 	if closing {
@@ -90,7 +92,21 @@ func (s *sockets) add(w socket, node peer.ID) {
 func (s *sockets) remove(w socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	node, is := s.open[w]
+	if !is {
+		return
+	}
 	delete(s.open, w)
+	if s.perNode[node]--; s.perNode[node] == 0 {
+		delete(s.perNode, node)
+	}
+}
+
+// any reports whether there is a WebSocket to an engine of that node.
+func (s *sockets) any(node peer.ID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.perNode[node] > 0
 }
 
 func (s *sockets) count() int {

@@ -54,6 +54,17 @@ func (p *peerPools) to(id peer.ID) *upstream.Pool {
 	return pool.Pool
 }
 
+// all is a copy of the pools there are.
+func (p *peerPools) all() map[peer.ID]*upstream.Pool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make(map[peer.ID]*upstream.Pool, len(p.pools))
+	for id, pool := range p.pools {
+		out[id] = pool.Pool
+	}
+	return out
+}
+
 func (p peerPool) cut() {
 	p.end()
 	_ = p.CloseAll() // returns nothing but nil

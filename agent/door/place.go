@@ -126,6 +126,12 @@ func (d *Door) corrected(dir *Directory, document string) []placement.Candidate 
 			_, c.HoldsDocument = slices.BinarySearch(dir.Documents[c.Engine], document)
 		}
 		d.chooser.correct(c, dir.Nodes[c.Engine.Node()].Reported, now)
+		switch s, _ := d.vigil.of(c.Engine.Node()); {
+		case s == gone:
+			c.Status = peer.StatusFailed
+		case s == unheard && c.Status == peer.StatusAlive:
+			c.Status = peer.StatusSuspect
+		}
 		if c.Engine.Node() != d.cfg.Self {
 			continue
 		}

@@ -48,6 +48,7 @@ type PlaceSettings struct {
 	Strategy             placement.Strategy
 	AskTimeout           time.Duration // how long the two engines that are asked may take
 	FailAfter            time.Duration // sessions of a dead engine move after this long
+	NodeFailAfter        time.Duration // and those of a node that answers no agent
 	MaxSessionsPerEngine int           // 0 for no limit
 }
 
@@ -69,6 +70,7 @@ func DefaultSettings() *Settings {
 		},
 		Place: PlaceSettings{
 			Strategy: placement.LeastLoaded, AskTimeout: 50 * time.Millisecond, FailAfter: 5 * time.Second,
+			NodeFailAfter: 1200 * time.Millisecond,
 		},
 		Traffic: TrafficSettings{
 			HeadTimeout: 5 * time.Minute, BodyIdle: 30 * time.Second, WebSocketPing: 30 * time.Second,

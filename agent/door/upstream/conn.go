@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,7 +22,9 @@ type conn struct {
 
 	br       *bufio.Reader // only during an exchange
 	reused   bool          // has served an exchange before this one
-	answered bool          // a byte of the present answer has come
+	busy     atomic.Bool   // an exchange is under way
+	answered atomic.Bool   // a byte of the present answer has come
+	cut      atomic.Bool   // by Pool.CutSilent
 
 	idleSince time.Time
 	watch     *watch // only while idle, and only without peek
@@ -43,7 +46,8 @@ type readClock struct {
 // begin prepares c for an exchange.
 func (c *conn) begin() {
 	c.br = c.pool.cfg.Buffers.reader(c)
-	c.answered = false
+	c.answered.Store(false)
+	c.busy.Store(true)
 }
 
 // Read reads from the socket under the deadline of the present phase.
@@ -53,7 +57,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 	n, err := c.nc.Read(p)
 	if n > 0 {
-		c.answered = true
+		c.answered.Store(true)
 	}
 	return n, err
 }

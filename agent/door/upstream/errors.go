@@ -14,6 +14,9 @@ var (
 	// ErrNoAnswer means that the connection ended before one byte of an answer
 	// came. The engine may have acted on the request.
 	ErrNoAnswer = errors.New("engine closed the connection without an answer")
+	// ErrCut means that Pool.CutSilent ended the exchange. The engine may have acted
+	// on the request.
+	ErrCut = errors.New("connection was cut: the other end is silent")
 	// ErrPoolClosed is inside the NotSentError of a request after Close.
 	ErrPoolClosed = errors.New("pool is closed")
 	// ErrPinBusy means that a pinned connection is still reading an earlier answer.

@@ -28,7 +28,7 @@ type exchange struct {
 
 // RoundTrip sends r and returns the head of the final answer. A cancelled ctx closes
 // the connection at once, also while the body is read. The errors are ErrBadField,
-// *NotSentError, *TimeoutError, *BadAnswerError, *BodyError, ErrNoAnswer, the
+// *NotSentError, *TimeoutError, *BadAnswerError, *BodyError, ErrNoAnswer, ErrCut, the
 // context's cause, or what the socket said; all but the pointers by errors.Is.
 //
 // A request that met a connection which had died while idle is sent once more on a
@@ -38,11 +38,13 @@ func (p *Pool) RoundTrip(ctx context.Context, r *Request) (*Response, error) {
 	if err := r.check(); err != nil {
 		return nil, err
 	}
+	p.silence.await(p.cfg.Now)
 	resp, again, err := p.attempt(ctx, r, false)
 	if again {
 		p.cfg.Metrics.countRetry()
 		resp, _, err = p.attempt(ctx, r, true)
 	}
+	p.silence.done(p.cfg.Now, err == nil)
 	p.cfg.Metrics.countExchange(ctx, err)
 	return resp, err
 }
@@ -75,7 +77,7 @@ func (p *Pool) attempt(ctx context.Context, r *Request, fresh bool) (resp *Respo
 		x.send = startSender(c, r)
 	}
 	if err := x.readAnswer(); err != nil {
-		answered := c.answered
+		answered := c.answered.Load()
 		x.finish(false)
 		return nil, !answered && x.stale(err), x.explain(err, PhaseHead)
 	}
@@ -83,7 +85,9 @@ func (p *Pool) attempt(ctx context.Context, r *Request, fresh bool) (resp *Respo
 }
 
 // ours reports whether err is an end that did not come from the engine's side.
-func (x *exchange) ours(err error) bool { return x.ctx.Err() != nil || isTimeout(err) }
+func (x *exchange) ours(err error) bool {
+	return x.ctx.Err() != nil || isTimeout(err) || x.c.cut.Load()
+}
 
 // stale reports whether a connection's end without an answer was that of an idle
 // connection, under a request that may be sent again. The exchange is finished.
@@ -223,13 +227,15 @@ func (x *exchange) explain(err error, phase Phase) error {
 		return fmt.Errorf("exchange ended: %w", context.Cause(x.ctx))
 	case cause != nil:
 		return cause
+	case x.c.cut.Load():
+		return ErrCut
 	case errors.As(err, &answer):
 		return answer
 	case isTimeout(err) && phase == PhaseHead && !x.send.isSent():
 		return &TimeoutError{Phase: PhaseSend}
 	case isTimeout(err):
 		return &TimeoutError{Phase: phase}
-	case phase == PhaseHead && !x.c.answered:
+	case phase == PhaseHead && !x.c.answered.Load():
 		return fmt.Errorf("%w: %w", ErrNoAnswer, err)
 	case phase == PhaseHead:
 		return fmt.Errorf("read head: %w", err)

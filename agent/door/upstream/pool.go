@@ -51,6 +51,8 @@ func (c Config) withDefaults() Config {
 type Pool struct {
 	cfg Config
 
+	silence silence
+
 	mu     sync.Mutex
 	idle   []*conn // oldest first
 	live   map[*conn]struct{}
@@ -186,6 +188,7 @@ func (p *Pool) release(c *conn) {
 		c.close()
 		return
 	}
+	c.busy.Store(false)
 	c.idleSince = p.cfg.Now()
 	c.rest(p.watchers.Go, p.dropIdle)
 	p.idle = append(p.idle, c)

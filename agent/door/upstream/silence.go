@@ -1,0 +1,70 @@
+package upstream
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// silence is what a pool knows of a destination that says nothing. Its times are in
+// Unix nanoseconds of the pool's clock.
+type silence struct {
+	waiting atomic.Int64 // exchanges without the head of an answer, dials included
+	since   atomic.Int64 // when waiting became more than none
+	heard   atomic.Int64 // when the last head of an answer came
+}
+
+// await notes that an exchange waits for the head of its answer.
+func (s *silence) await(now func() time.Time) {
+	if s.waiting.Add(1) == 1 {
+		s.since.Store(now().UnixNano())
+	}
+}
+
+// done notes that it has it, or failed.
+func (s *silence) done(now func() time.Time, answered bool) {
+	if answered {
+		s.heard.Store(now().UnixNano())
+	}
+	s.waiting.Add(-1)
+}
+
+// Silence is for how long somebody has been waiting while no answer came from the
+// destination, be it to others: 0 when nobody waits.
+func (p *Pool) Silence() time.Duration {
+	if p.silence.waiting.Load() == 0 {
+		return 0
+	}
+	from := max(p.silence.since.Load(), p.silence.heard.Load())
+	return max(p.cfg.Now().Sub(time.Unix(0, from)), 0)
+}
+
+// Heard is when the last head of an answer came, zero when none ever did.
+func (p *Pool) Heard() time.Time {
+	if at := p.silence.heard.Load(); at != 0 {
+		return time.Unix(0, at)
+	}
+	return time.Time{}
+}
+
+// CutSilent closes the connections on which nothing has come in the present exchange,
+// and the idle ones: those exchanges fail with ErrCut, or with a NotSentError when
+// nothing was sent. Answers that have begun go on, and so does the pool. It is for a
+// destination that hangs: the connections stand, and nobody is behind them.
+func (p *Pool) CutSilent() {
+	p.mu.Lock()
+	idle := p.idle
+	p.idle = nil
+	p.stopSweepLocked()
+	var silent []*conn
+	for c := range p.live {
+		if c.busy.Load() && !c.answered.Load() {
+			silent = append(silent, c)
+		}
+	}
+	p.mu.Unlock()
+	p.discard(idle)
+	for _, c := range silent {
+		c.cut.Store(true)
+		c.nc.Close()
+	}
+}

@@ -37,7 +37,7 @@ func newCut(e Env, s side) *cut {
 // newBridge cuts the victim off from one other node; further ones reach both.
 func newBridge(e Env) Fault {
 	c := newCut(e, both)
-	c.from = []*world.Node{c.from[e.Rand.IntN(len(c.from))]}
+	c.from = []*world.Node{c.from[e.Rand.IntN(len(c.from)-len(e.Taken))]}
 	return c
 }
 

@@ -35,6 +35,8 @@ type Env struct {
 	Use   plan.Use
 	// Victim is on whom it falls; nil for plan.All.
 	Victim *world.Node
+	// Taken are those on whom another fault of the same step falls.
+	Taken []*world.Node
 	Rand   *rand.Rand
 	// Lost tells, before anything is done to a node, what will be; Back that it has
 	// recovered. Whoever is lost when Heal returns is told of by the caller.
@@ -88,7 +90,12 @@ func Open(e Env) (Fault, error) {
 	return f(e), nil
 }
 
-func (e Env) others() []*world.Node { return e.World.Others(e.Victim) }
+// others are all but the victim; those that another fault has come last, so that a probe
+// finds a partner whom nothing has happened to.
+func (e Env) others() []*world.Node {
+	free := e.World.Others(append([]*world.Node{e.Victim}, e.Taken...)...)
+	return append(free, e.World.Others(append([]*world.Node{e.Victim}, free...)...)...)
+}
 
 // someOther is another node that runs.
 func (e Env) someOther() *world.Node {

@@ -49,7 +49,6 @@ func (r *runner) finish(ctx context.Context, before []resources) error {
 	in := history.Input{
 		Path: filepath.Join(r.dir, "history.jsonl"), Nodes: nodes, Occurrences: occurrences, Schedules: r.load.Schedules(),
 		Counts: r.load.Counts(), Leaders: leaders, Losses: r.losses,
-		Limits: history.Limits{MoveHung: r.size.MoveHung},
 	}
 	return r.judge(in)
 }

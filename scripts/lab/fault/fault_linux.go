@@ -37,7 +37,7 @@ type Env struct {
 	Victim *world.Node
 	// Taken are those on whom another fault of the same step falls.
 	Taken []*world.Node
-	Rand   *rand.Rand
+	Rand  *rand.Rand
 	// Lost tells, before anything is done to a node, what will be; Back that it has
 	// recovered. Whoever is lost when Heal returns is told of by the caller.
 	Lost func(*world.Node, history.LossKind)
@@ -58,7 +58,7 @@ func makers() map[string]func(Env) Fault {
 		"black-hole":        func(e Env) Fault { return &blackHole{Env: e} },
 		"loss":              func(e Env) Fault { return &loss{cut: *newCut(e, both)} },
 		"resets":            func(e Env) Fault { return &resets{cut: *newCut(e, both)} },
-		"flapping":          func(e Env) Fault { return &flapping{cut: *newCut(e, both)} },
+		"flapping":          newFlapping,
 		"delay":             func(e Env) Fault { return &delay{Env: e} },
 		"slow-disk":         func(e Env) Fault { return &slowDisk{Env: e} },
 		"hanging-disk":      func(e Env) Fault { return &hangingDisk{Env: e} },

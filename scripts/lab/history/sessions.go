@@ -50,6 +50,9 @@ func (e *evidence) excuse(o *Op) string {
 			return fmt.Sprintf("opened while %s was not reached, it may lead through %s, which was %s", o.Owner, l.Node, l.Kind)
 		}
 	}
+	if e.beyond(o.Begin, o.End) {
+		return "more nodes were lost than the cluster survives"
+	}
 	return ""
 }
 
@@ -82,10 +85,10 @@ func (e *evidence) doorLost(l Loss, o *Op) bool {
 // can have known of it.
 func (e *evidence) wireLost(l Loss, o *Op) bool {
 	known := afterKill
-	if l.Kind == LossRestarted {
+	switch {
+	case l.Kind == LossRestarted, l.Kind == LossShaky:
 		known = l.over() - l.At
-	}
-	if l.is(LossPaused, LossCut) {
+	case l.is(LossPaused, LossCut):
 		known = e.in.Limits.Detect
 	}
 	return l.is(LossKilled, LossPaused, LossCut) && o.Begin <= l.At+known && o.End >= l.At
@@ -190,7 +193,7 @@ func (e *evidence) served(s []*Op, l Loss) (took time.Duration, why string) {
 			continue
 		}
 		took = o.End - max(first.Begin, l.At) - elsewhere
-		if took > limit {
+		if took > limit && !e.beyond(first.Begin, o.End) {
 			why = fmt.Sprintf("session %s of %s (%s) was served again after %s: %s; then %s", o.Key, l.Node, l.Kind, took.Round(time.Millisecond), first, o)
 		}
 		return took, why

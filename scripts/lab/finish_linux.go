@@ -34,7 +34,9 @@ func (r *runner) finish(ctx context.Context, before []resources) error {
 	if err != nil {
 		return fmt.Errorf("read the final states: %w", err)
 	}
-	r.result.leaks(r.leaks(ctx, before))
+	if err := r.leaks(ctx, before); err != nil {
+		r.result.leaks(errors.Join(err, r.keepHeld(ctx)))
+	}
 	if err := r.rec.Close(); err != nil {
 		return err
 	}

@@ -71,7 +71,13 @@ func (a *Agent) startServices(g *group) {
 	g.Go("archive", a.archive.run)
 	g.Go("snapshots", newKeeper(a).run)
 	g.Go("admin API", a.serveAdmin)
-	g.Go("gossip", a.gossip.Load().Run)
+	g.Go("gossip", func(ctx context.Context) error {
+		err := a.gossip.Load().Run(ctx)
+		if errors.Is(err, membership.ErrClosed) {
+			return nil // the agent stopped before this began
+		}
+		return err
+	})
 	g.Go("directory", a.keepDirectory)
 	g.Go("door", a.door.Run)
 	g.Go("load reports", a.keepLoad)

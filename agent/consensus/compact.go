@@ -93,8 +93,15 @@ func (s *Store) compact() {
 
 // keepTrailing says how many entries before a snapshot stay.
 func (s *Store) keepTrailing(entries uint64) {
+	s.reload(func(rc *raft.ReloadableConfig) { rc.TrailingLogs = entries })
+}
+
+// reload changes what Raft lets change while it runs.
+func (s *Store) reload(change func(*raft.ReloadableConfig)) {
+	s.config.Lock()
+	defer s.config.Unlock()
 	rc := s.raft.ReloadableConfig()
-	rc.TrailingLogs = entries
+	change(&rc)
 	if err := s.raft.ReloadConfig(rc); err != nil {
 		s.log.Error().Err(err).Msg("raft takes no new settings") // a defect: ours are in bounds
 	}

@@ -81,6 +81,7 @@ type Store struct {
 	cached    *fsm.View // from state.cache; nil when there was none
 
 	term     terms
+	config   sync.Mutex   // orders changes of Raft's configuration
 	leads    bulletin     // another leader is known, or none
 	holds    atomic.Int64 // planned moves and foul clocks that hold proposals back
 	released bulletin     // holds, or leadership, has changed
@@ -156,6 +157,18 @@ func (s *Store) openRaft(notify chan<- bool) error {
 	s.guard = &watchdog{LogStore: s.cfg.Stores.Logs, marker: s.cfg.Stores.marker, ate: s.appetite.ate, log: s.log, fatal: s.cfg.Fatal}
 	s.trans = newWrapper(s.cfg.Self, s.stream, hl, s)
 	term := &stable{StableStore: s.cfg.Stores.Stable, fatal: s.cfg.Fatal}
+	var err error
+	if s.trans.novice, err = openNovice(s.cfg.Stores, term); err != nil {
+		return fmt.Errorf("open raft: %w", errors.Join(err, s.trans.Close()))
+	}
+	s.trans.novice.grown = func() {
+		s.reload(func(rc *raft.ReloadableConfig) {
+			rc.HeartbeatTimeout, rc.ElectionTimeout = s.cfg.Election, s.cfg.Election
+		})
+	}
+	if s.trans.novice.is.Load() {
+		rc.HeartbeatTimeout, rc.ElectionTimeout = noviceTimeout, noviceTimeout
+	}
 	s.snapshots = newLimited(s.cfg.Stores.Snapshots, s.life.Done(), func() int64 { return s.cfg.FSM.View().Int("raft.snapshot_rate") })
 	// What was just written is sent to the followers and applied: not from the disk.
 	cache, err := raft.NewLogCache(cachedEntries, s.guard)

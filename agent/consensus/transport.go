@@ -24,6 +24,7 @@ type wrapper struct {
 	wg       sync.WaitGroup
 	ballots  ballots // of other servers that stand for election
 	side     side
+	novice   *novice
 	turn     chan struct{} // held over what nothing may come between
 }
 
@@ -61,7 +62,7 @@ func newWrapper(self peer.ID, stream raft.StreamLayer, log hclog.Logger, side si
 	nt := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: stream, MaxPool: maxPool, Timeout: rpcTimeout, Logger: log,
 	})
-	return &wrapper{NetworkTransport: nt, self: raft.ServerAddress(self), consumer: make(chan raft.RPC), done: make(chan struct{}), turn: make(chan struct{}, 1), side: side}
+	return &wrapper{NetworkTransport: nt, self: raft.ServerAddress(self), consumer: make(chan raft.RPC), done: make(chan struct{}), turn: make(chan struct{}, 1), side: side, novice: new(novice)}
 }
 
 // LocalAddr implements raft.Transport. It is the node's ID, never where the node
@@ -98,6 +99,9 @@ func (w *wrapper) deliver(rpc raft.RPC, stop <-chan struct{}) {
 		resp = w.replace(rpc, req, stop)
 	} else {
 		resp = w.ask(rpc, stop)
+	}
+	if req, ok := rpc.Command.(*raft.AppendEntriesRequest); ok && resp.Error == nil {
+		resp.Error = w.novice.answered(req, resp.Response.(*raft.AppendEntriesResponse))
 	}
 	rpc.Respond(resp.Response, resp.Error)
 }
@@ -146,6 +150,10 @@ func (w *wrapper) intercept(rpc raft.RPC) bool {
 		w.ballots.heard(req)
 	case *raft.AppendEntriesRequest:
 		bound(req)
+		if err := w.novice.heard(req); err != nil {
+			rpc.Respond(nil, err)
+			return true
+		}
 		w.side.known(req)
 	case *raft.InstallSnapshotRequest:
 		term, yes := w.side.superfluous(req)
@@ -188,6 +196,9 @@ func (w *wrapper) SetHeartbeatHandler(func(raft.RPC)) {}
 
 // stand asks our own Raft to stand for election at once.
 func (w *wrapper) stand(ctx context.Context, self raft.ServerID) error {
+	if w.novice.is.Load() {
+		return errNovice
+	}
 	select {
 	case w.turn <- struct{}{}:
 		defer func() { <-w.turn }()

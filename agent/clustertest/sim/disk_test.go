@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	boltdb "github.com/hashicorp/raft-boltdb/v2"
 )
 
 // disk is one machine's, in memory: Raft's log, its term and vote, its snapshots. A write
@@ -252,7 +253,7 @@ func (c *content) remove(from, to uint64) {
 type stableStore struct{ d *disk }
 
 // errNotFound is known to Raft by its text.
-var errNotFound = errors.New("not found")
+var errNotFound = boltdb.ErrKeyNotFound
 
 func (s stableStore) Set(k, v []byte) error {
 	key, val := string(k), bytes.Clone(v)

@@ -56,6 +56,7 @@ func newReceiver(t *testing.T, commands ...fsm.Proposal) *receiver {
 	c.stopAll()
 	r.m.dir = t.TempDir()
 	c.start(r.m.id)
+	r.m.store.trans.novice.is.Store(false) // it has been a member for long, but for its disk
 	host := c.hosts[l.id]
 	ln, err := host.Listen(t.Context(), "tcp", ":999")
 	if err != nil {

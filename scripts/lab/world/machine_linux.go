@@ -5,11 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ushercluster/usher/agent/admin"
 )
 
 // LoseDisk kills the agent and takes its disk away with all that is on it; a new, empty
@@ -48,6 +52,17 @@ func (n *Node) Next(env, args []string) {
 	n.env, n.args = env, args
 }
 
+// API is where an agent's admin API listens on its own machine, if the world has such.
+const API = "127.0.0.1:14748"
+
+// As is a client of the node's admin API with a token. The socket would not do: whoever may
+// open that is let in as who they are, with any token.
+func (n *Node) As(token string) (*admin.Client, error) {
+	return admin.NewClient(admin.ClientConfig{Address: "http://" + API, Token: token, Dial: func(ctx context.Context, _, address string) (net.Conn, error) {
+		return n.Dial(ctx, address)
+	}})
+}
+
 // Answer is what a command printed and how it ended.
 type Answer struct {
 	Line   string // as it was typed
@@ -71,6 +86,16 @@ func (n *Node) Usher(ctx context.Context, args ...string) (Answer, error) {
 		return a, fmt.Errorf("%s on %s: %w", a.Line, n.Name, err)
 	}
 	return a, ctx.Err()
+}
+
+// CopyData copies a directory of the data directory, as it is now; what is not there is not
+// copied.
+func (n *Node) CopyData(name, to string) error {
+	from := filepath.Join(n.Data(), name)
+	if _, err := os.Stat(from); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return run(context.Background(), "cp", "-a", "--sparse=always", from, to)
 }
 
 // Own are the arguments by which commands without an agent know this machine.

@@ -96,7 +96,11 @@ func (n *Node) spawn() error {
 	defer log.Close() // the child has its own
 	args := append(n.enter(), n.w.cfg.Binary, "agent")
 	args = append(args, n.own()...)
-	args = append(args, "--api", "off", "--socket", n.Socket, "--door", n.Door, "--engine", "builtin",
+	api := "off"
+	if n.w.cfg.API {
+		api = API
+	}
+	args = append(args, "--api", api, "--socket", n.Socket, "--door", n.Door, "--engine", "builtin",
 		"--documents", n.w.documents, "--log-level", "info", "--log-format", "json", "--stop-timeout", "5s")
 	args = append(args, n.args...)
 	cmd := exec.Command(args[0], args[1:]...)

@@ -25,6 +25,7 @@ type Config struct {
 	Nodes  int
 	Spare  int  // further machines, with disks and without agents
 	Disks  bool // each node has a file system of its own, which can lose power
+	API    bool // the agents' admin APIs listen at API, too, where only a token lets in
 }
 
 // World is a cluster and what it stands on. Its nodes do not change; the agents on them do.

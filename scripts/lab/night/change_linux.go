@@ -88,6 +88,8 @@ func wrongChange(ctx context.Context, s *stage) error {
 	if d := cmp.Diff(before, after); d != "" {
 		return fmt.Errorf("settings and tasks are not as they were (-before +after):\n%s", d)
 	}
+	// The value is the one of before, under a revision of its own.
+	s.ledger.add(try{Kind: aSetting, Name: bench.Setting(firstKey), Value: before.Settings[bench.Setting(firstKey)]})
 	s.saw("%d wrong changes were listed and taken back, no other", len(changed))
 	return nil
 }

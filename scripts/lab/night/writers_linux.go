@@ -79,10 +79,15 @@ func (w *writers) write(id int) {
 		if !t.OK {
 			at++
 		}
-		w.mu.Lock()
-		w.tries = append(w.tries, t)
-		w.mu.Unlock()
+		w.add(t)
 	}
+}
+
+// add notes a write.
+func (w *writers) add(t try) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tries = append(w.tries, t)
 }
 
 // tryOnce makes one write.

@@ -74,7 +74,7 @@ func (s *stage) restored(ctx context.Context, file string, before said) error {
 	if err := s.w.Whole(ctx, wholeWithin); err != nil {
 		return err
 	}
-	if _, err := s.status(ctx, rest[1], "3 of 3 reachable"); err != nil {
+	if err := s.status(ctx, rest[1], "3 of 3 reachable"); err != nil {
 		return err
 	}
 	s.saw("restored on %s, %s and %s from a file that said: all after revision %d of %s is not in it",
@@ -89,7 +89,7 @@ func (s *stage) comesBack(ctx context.Context, old *world.Node) error {
 	if err := old.Start(); err != nil {
 		return err
 	}
-	if _, err := s.status(ctx, old, "no quorum"); err != nil {
+	if err := s.status(ctx, old, "no quorum"); err != nil {
 		return err
 	}
 	if err := s.w.Whole(ctx, wholeWithin); err != nil {

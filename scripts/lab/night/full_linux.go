@@ -47,7 +47,7 @@ func full(ctx context.Context, s *stage) error {
 	if err := s.servesWithin(ctx, 10*time.Second, s.w.Others(victim)...); err != nil {
 		return fmt.Errorf("while a disk is full: %w", err)
 	}
-	if _, err := s.status(ctx, other, "2 of 3 reachable"); err != nil {
+	if err := s.status(ctx, other, "2 of 3 reachable"); err != nil {
 		return err
 	}
 	s.saw("%s ended %s and its log says why; the others go on", victim.Name, times(len(victim.Deaths())))
@@ -62,7 +62,7 @@ func full(ctx context.Context, s *stage) error {
 	}
 	pardon()
 	s.back(victim)
-	if _, err := s.status(ctx, victim, "3 of 3 reachable"); err != nil {
+	if err := s.status(ctx, victim, "3 of 3 reachable"); err != nil {
 		return err
 	}
 	return s.caughtUp(ctx, victim, other)

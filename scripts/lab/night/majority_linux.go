@@ -139,7 +139,7 @@ func (s *stage) disksLost(ctx context.Context, nodes ...*world.Node) error {
 
 // withoutMajority is what somebody sees before the page is opened.
 func (s *stage) withoutMajority(ctx context.Context, survivor *world.Node) error {
-	if _, err := s.status(ctx, survivor, "no quorum"); err != nil {
+	if err := s.status(ctx, survivor, "no quorum"); err != nil {
 		return err
 	}
 	if _, err := s.runs(ctx, survivor, noQuorum, "setting", "set", "session.scope", "document"); err != nil {
@@ -242,7 +242,7 @@ func (s *stage) recovers(ctx context.Context, survivor, other *world.Node) error
 		return err
 	}
 	s.w.Members(survivor)
-	if _, err := s.status(ctx, survivor, "1 of 1 reachable", "1 of 1 healthy"); err != nil {
+	if err := s.status(ctx, survivor, "1 of 1 reachable", "1 of 1 healthy"); err != nil {
 		return err
 	}
 	revision, err := revisionOf(ctx, survivor)
@@ -279,7 +279,7 @@ func (s *stage) threeAgain(ctx context.Context, survivor *world.Node, fresh ...*
 	if err := s.w.Whole(ctx, wholeWithin); err != nil {
 		return err
 	}
-	if _, err := s.status(ctx, fresh[0], "3 of 3 reachable"); err != nil {
+	if err := s.status(ctx, fresh[0], "3 of 3 reachable"); err != nil {
 		return err
 	}
 	for _, line := range []string{lineHistory, lineTasks} {

@@ -92,11 +92,11 @@ func (s *stage) joins(printed string, members []*world.Node, fresh ...*world.Nod
 }
 
 // status waits until usher status on a node shows all of the words.
-func (s *stage) status(ctx context.Context, n *world.Node, words ...string) (world.Answer, error) {
+func (s *stage) status(ctx context.Context, n *world.Node, words ...string) error {
 	var a world.Answer
 	args, err := s.book.arguments(lineStatus, nil)
 	if err != nil {
-		return a, err
+		return err
 	}
 	err = world.Until(ctx, 30*time.Second, fmt.Sprintf("usher status on %s shows %q", n.Name, words), func(ctx context.Context) (err error) {
 		if a, err = n.Usher(ctx, args...); err != nil {
@@ -109,7 +109,7 @@ func (s *stage) status(ctx context.Context, n *world.Node, words ...string) (wor
 		}
 		return nil
 	})
-	return a, errors.Join(err, s.transcript(n, a))
+	return errors.Join(err, s.transcript(n, a))
 }
 
 // keyFile holds the recovery key, as an operator has it.

@@ -18,7 +18,7 @@ import (
 func full(ctx context.Context, s *stage) error {
 	victim := s.w.Nodes[s.rng.IntN(3)]
 	other := s.w.Others(victim)[0]
-	s.lost(victim, history.LossUnknown)
+	s.lost(victim, history.LossRestarted) // again and again
 	pardon := victim.Excuse()
 	old := []string{
 		filepath.Join(victim.Data(), "raft.rolled-back-20260101T000000"), filepath.Join(victim.Data(), "before-recovery-20260101T000000"),
@@ -60,12 +60,15 @@ func full(ctx context.Context, s *stage) error {
 	if err := s.w.Whole(ctx, wholeWithin); err != nil {
 		return err
 	}
-	pardon()
-	s.back(victim)
 	if err := s.status(ctx, victim, "3 of 3 reachable"); err != nil {
 		return err
 	}
-	return s.caughtUp(ctx, victim, other)
+	if err := s.caughtUp(ctx, victim, other); err != nil {
+		return err
+	}
+	pardon()
+	s.back(victim)
+	return nil
 }
 
 func times(n int) string {

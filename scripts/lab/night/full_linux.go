@@ -68,6 +68,7 @@ func full(ctx context.Context, s *stage) error {
 	}
 	pardon()
 	s.back(victim)
+	s.saw("with room again it has caught up")
 	return nil
 }
 

@@ -92,10 +92,10 @@ func (s *stage) play(ctx context.Context, binary string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.rec.Close()) }()
+	defer s.release()
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
-	defer s.release()
 	if err := s.do(ctx, s); err != nil {
 		return err
 	}
@@ -147,8 +147,12 @@ func (s *stage) wait(ctx context.Context, d time.Duration) error {
 func (s *stage) release() {
 	over, cancel := context.WithCancel(context.Background())
 	cancel()
-	s.ledger.stop()
-	_ = s.load.Stop(over) // it says that it was not waited for
+	if s.ledger != nil {
+		s.ledger.stop()
+	}
+	if s.load != nil {
+		_ = s.load.Stop(over) // it says that it was not waited for
+	}
 }
 
 // abandon ends the clients of a cluster that is lost: what they have under way fails.

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Checks of everything that is not Go: shell scripts, the systemd unit, the
-# Vagrantfile, the patches of seeded bugs, and with "full" clusters of real processes: one made by the scripts, one
-# whose addresses change. What needs a tool or rights that are not there is skipped aloud.
+# Vagrantfile, the patches of seeded bugs, and with "full" clusters of real processes: one
+# made by the scripts, one whose addresses change, and one that the laboratory breaks. What
+# needs a tool or rights that are not there is skipped aloud.
 #
-#   ./scripts/check.sh          all but the cluster
+#   ./scripts/check.sh          all but the clusters
 #   ./scripts/check.sh full     all
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -69,6 +70,7 @@ main() {
     ./scripts/netns.sh
     if [ "$(uname -s)" = Linux ]; then
       ./scripts/addresses-test.sh
+      ./scripts/lab.sh smoke --seed 1
     else
       skip "addresses-test.sh needs Linux"
     fi

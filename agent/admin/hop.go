@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -27,7 +28,7 @@ type hop struct {
 	asked   atomic.Bool         // an answer is due
 	dead    chan struct{}       // closed when nothing will come any more
 	err     error               // why; to be read then
-	used    time.Time           // when it was put back
+	idle    *time.Timer         // closes it when it is of no use for too long
 	armed   time.Time           // the deadline for writes
 }
 
@@ -139,13 +140,9 @@ func (f *Forwarder) hop(ctx context.Context, leader peer.ID) (*hop, error) {
 		}
 		select {
 		case <-h.dead:
-			continue
 		default:
-		}
-		if time.Since(h.used) < peerIdle {
 			return h, nil
 		}
-		h.conn.Close()
 	}
 	conn, err := f.connect(ctx, "", net.JoinHostPort(string(leader), "80"))
 	if err != nil {
@@ -174,13 +171,14 @@ func (f *Forwarder) idleHop(leader peer.ID) *hop {
 		return nil
 	}
 	h := all[len(all)-1]
+	all[len(all)-1] = nil
 	f.hops[leader] = all[:len(all)-1]
+	h.idle.Stop()
 	return h
 }
 
 // putBack keeps a connection for the next flight.
 func (f *Forwarder) putBack(leader peer.ID, h *hop) {
-	h.used = time.Now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed || len(f.hops[leader]) >= maxHops {
@@ -188,4 +186,24 @@ func (f *Forwarder) putBack(leader peer.ID, h *hop) {
 		return
 	}
 	f.hops[leader] = append(f.hops[leader], h)
+	if h.idle == nil {
+		h.idle = time.AfterFunc(peerIdle, func() { f.retire(leader, h) })
+	} else {
+		h.idle.Reset(peerIdle)
+	}
+}
+
+// retire closes a connection that is still idle: the leader may long be another node.
+func (f *Forwarder) retire(leader peer.ID, h *hop) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := f.hops[leader]
+	i := slices.Index(all, h)
+	if i < 0 {
+		return // it was taken in this moment
+	}
+	if f.hops[leader] = slices.Delete(all, i, i+1); len(f.hops[leader]) == 0 {
+		delete(f.hops, leader)
+	}
+	h.conn.Close()
 }

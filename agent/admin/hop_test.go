@@ -91,19 +91,29 @@ func (r *hopRig) applied() {
 func TestHopIsUsedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newHopRig(t)
+		ended := make(chan time.Time, 2)
 		serve := func(c net.Conn, in *bufio.Reader) {
-			for r.answer(c, in) {
+			for more := true; more; {
+				if _, err := in.Peek(1); err != nil {
+					ended <- time.Now()
+					return
+				}
+				more = r.answer(c, in)
 			}
 		}
 		r.accept(serve)
+		began := time.Now()
 		for range 3 {
 			r.applied()
 		}
 		if r.dials != 1 {
 			t.Errorf("%d connections for three flights", r.dials)
 		}
-		time.Sleep(peerIdle)
-		r.accept(serve) // the leader may have closed the first, which is too old
+		// Nobody needs it any more: the leader may be another node.
+		if at := <-ended; at.Sub(began) != peerIdle {
+			t.Errorf("it is closed after %v", at.Sub(began))
+		}
+		r.accept(serve)
 		r.applied()
 		if r.dials != 2 {
 			t.Errorf("%d connections after a rest", r.dials)

@@ -24,7 +24,7 @@ var (
 )
 
 func testToken() token {
-	return token{session: SessionID{9, 8, 7}, engine: peer.MakeEngineID(peer.ID(strings.Repeat("a", 16)), "app"), issued: time.Unix(1_800_000_000, 0)}
+	return token{session: SessionID{9, 8, 7}, engine: peer.MakeEngineID(peer.ID(strings.Repeat("a", 16)), "app"), issued: time.Unix(1_800_000_000, 0), moves: 3}
 }
 
 func TestToken(t *testing.T) {
@@ -60,7 +60,7 @@ func TestToken(t *testing.T) {
 		{"nonce", []Key{keyOne}, cookieName, flip(9), errTokenSeal},
 		{"session", []Key{keyOne}, cookieName, flip(21), errTokenSeal},
 		{"tag", []Key{keyOne}, cookieName, flip(len(raw) - 1), errTokenSeal},
-		{"cut short", []Key{keyOne}, cookieName, text[:len(text)-8], errTokenSeal},
+		{"cut short", []Key{keyOne}, cookieName, text[:len(text)-6], errTokenSeal},
 		{"too short", []Key{keyOne}, cookieName, text[:40], errTokenForm},
 		{"oversized", []Key{keyOne}, cookieName, strings.Repeat("A", 4096), errTokenForm},
 		{"not base64", []Key{keyOne}, cookieName, "!" + text[1:], errTokenForm},

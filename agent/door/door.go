@@ -24,13 +24,11 @@ import (
 
 // Times of the servers that are no matter of taste.
 const (
-	headTimeout = 20 * time.Second  // for a request's head, from its first byte
-	keepAlive   = 120 * time.Second // of an idle connection of a user
-	sweepEvery  = time.Second
-	dialTimeout = 5 * time.Second // to an engine
-	// peerDial is to another agent, with the handshake. A session of a node that hangs
-	// waits for it twice, here and at a relay, before it moves.
-	peerDial     = 800 * time.Millisecond
+	headTimeout  = 20 * time.Second  // for a request's head, from its first byte
+	keepAlive    = 120 * time.Second // of an idle connection of a user
+	sweepEvery   = time.Second
+	dialTimeout  = 5 * time.Second // to an engine
+	peerDial     = 5 * time.Second // to another agent, with the handshake; see vigil for one that hangs
 	closeTimeout = 10 * time.Second
 )
 

@@ -127,13 +127,7 @@ func (x *exchange) forward() {
 			x.refuse(pr)
 			return
 		}
-		for range maxAttempts {
-			next, moved := x.d.moves.follow(b)
-			if !moved {
-				break
-			}
-			b = next
-		}
+		b = x.d.moves.follow(b)
 		x.engine, x.session = b.engine, b.session
 		f := x.try(ctx, b)
 		if f == nil {
@@ -189,7 +183,7 @@ func (x *exchange) replayable(f *failure) bool {
 // or a new one.
 func (x *exchange) bind(ctx context.Context) (binding, *problem) {
 	if t, ok := x.jar.current(); ok {
-		return binding{session: t.session, engine: t.engine, issued: t.issued}, nil
+		return binding{session: t.session, engine: t.engine, issued: t.issued, moves: t.moves}, nil
 	}
 	if key := x.clientKey(); key != "" {
 		sum := sha256.Sum256([]byte("client-key\x00" + key + "\x00" + x.jar.scoped(x.document)))
@@ -237,7 +231,7 @@ func (x *exchange) relocate(ctx context.Context, b binding, tried []peer.EngineI
 	}
 	return x.d.moves.do(b, x.d.cfg.Now(), func() (binding, *problem) {
 		w := x.want(b.session, b.issued, openMove, tried)
-		w.from = b.engine
+		w.from, w.moves = b.engine, b.moves+1
 		to, pr := x.d.place(context.WithoutCancel(ctx), w) // others wait for it too
 		if pr == nil {
 			x.d.moved(b, to)

@@ -80,6 +80,37 @@ func TestRequestsMoveTogether(t *testing.T) {
 	})
 }
 
+// Two doors that move a session in turns, there and back, do not send it after what each
+// of them remembers.
+func TestTwoDoorsMoveInTurns(t *testing.T) {
+	bubble(t, 2, func(s *site) {
+		b, owner := s.bound()
+		defer b.leaveConnections()
+		one, two := s.nodes[0], s.nodes[1]
+		s.change(func(set *Settings) { set.Place.FailAfter = 0 })
+		flip := func(dead, alive *node) {
+			dead.engine.die()
+			if a := b.ok(alive, "/"); a.seen.Engine != alive.name {
+				t.Fatalf("while %s is dead: %+v", dead.name, a.seen)
+			}
+			dead.engine.start(t)
+			dead.engine.setHealth(peer.Healthy)
+		}
+		if owner != two {
+			t.Fatal("the session is not where it should be")
+		}
+		flip(two, one) // door one remembers: two -> one
+		flip(one, two) // door two remembers: one -> two
+		for range 4 {
+			for _, at := range s.nodes {
+				if a := b.ok(at, "/"); a.seen.Engine != two.name {
+					t.Errorf("door %s sends it to %s", at.name, a.seen.Engine)
+				}
+			}
+		}
+	})
+}
+
 func TestEngineDeadAgentAlive(t *testing.T) {
 	bubble(t, 3, func(s *site) {
 		b, owner := s.bound()

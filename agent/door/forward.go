@@ -48,33 +48,42 @@ func (x *exchange) try(ctx context.Context, b binding) *failure {
 	if node == x.d.cfg.Self {
 		return x.d.deliver(ctx, c, q, x.reply, x.set.Traffic.WebSocketPing)
 	}
-	if x.lost(node) {
-		return refused(refusedGone)
-	}
 	c.write(q.Header)
-	q.HeadTimeout += ownerGrace
-	if s, _ := x.d.vigil.of(node); s == unheard && x.body.whole() {
-		return x.relayed(ctx, refused(refusedCut), q.Header, node)
-	}
-	f := x.carry(ctx, q, node)
-	if f == nil || f.refused != refusedCut {
-		return f
-	}
-	if s, _ := x.d.vigil.of(node); s == present { // is it only this door?
-		select {
-		case <-x.d.inquire(node):
-		case <-ctx.Done():
+	return x.reach(ctx, q.Header, node)
+}
+
+// reach has the request served by the agent beside its engine, or through another one
+// that reaches that. h carries the claim.
+func (x *exchange) reach(ctx context.Context, h http.Header, node peer.ID) *failure {
+	var f *failure
+	for range 2 { // the agent may answer an inquiry after it was too slow for this
+		if x.lost(node) {
+			return refused(refusedGone)
+		}
+		if s, _ := x.d.vigil.of(node); s == unheard {
+			return x.relayed(ctx, h, node)
+		}
+		q := x.d.request(x.r, x.reply, h, x.body)
+		q.Upgrade = x.upgrade
+		q.HeadTimeout += ownerGrace
+		if f = x.carry(ctx, q, node); f == nil || f.refused != refusedCut {
+			return f
+		}
+		if s, _ := x.d.vigil.of(node); s == present { // is it only this door?
+			select {
+			case <-x.d.inquire(node):
+			case <-ctx.Done():
+			}
+		}
+		if x.lost(node) {
+			f.refused = refusedGone
+			return f
+		}
+		if !x.replayable(f) {
+			return f
 		}
 	}
-	switch {
-	case x.lost(node):
-		f.refused = refusedGone
-		return f
-	case !x.replayable(f):
-		return f
-	default:
-		return x.relayed(ctx, f, q.Header, node)
-	}
+	return f
 }
 
 // lost reports whether a node was removed or is given up, by now: the attempt before
@@ -97,12 +106,12 @@ func (d *Door) isLost(dir *Directory, node peer.ID) bool {
 	return s == gone
 }
 
-// relayed tries once through another server: perhaps it is only this door that
-// cannot reach the owner. f is how the direct way failed.
-func (x *exchange) relayed(ctx context.Context, f *failure, h http.Header, node peer.ID) *failure {
-	via := x.relayNode(node)
-	if via == "" {
-		return f
+// relayed goes through the agent that said that it reaches the owner, which this door does
+// not.
+func (x *exchange) relayed(ctx context.Context, h http.Header, node peer.ID) *failure {
+	_, via := x.d.vigil.of(node)
+	if via == "" || !x.body.whole() {
+		return refused(refusedCut)
 	}
 	q := x.d.request(x.r, x.reply, h, x.body)
 	q.Upgrade = x.upgrade
@@ -115,7 +124,8 @@ func (x *exchange) relayed(ctx context.Context, f *failure, h http.Header, node 
 	case g.refused == refusedCut && g.err == nil: // the relay's own word: two agents cannot reach it
 		return refused(refusedGone)
 	case g.refused == refusedCut, g.refused == refusedGone && g.err != nil:
-		return f // the relay itself cannot be reached: nothing is known of the owner
+		g.refused = refusedCut // the relay itself cannot be reached: nothing is known of the owner
+		return g
 	default:
 		return g
 	}
@@ -220,20 +230,4 @@ func refusalOf(resp *upstream.Response) *failure {
 		f.deadFor = time.Duration(min(ms, 1<<40)) * time.Millisecond
 	}
 	return f
-}
-
-// relayNode is an alive node to reach the owner through, "" when there is none: the one
-// that said that it reaches it, or else the same for all requests to that owner, so that
-// connections are shared.
-func (x *exchange) relayNode(owner peer.ID) peer.ID {
-	if _, via := x.d.vigil.of(owner); via != "" {
-		return via
-	}
-	var best peer.ID
-	for id, n := range x.dir.Nodes {
-		if id != owner && id != x.d.cfg.Self && n.Status == peer.StatusAlive && (best == "" || id < best) {
-			best = id
-		}
-	}
-	return best
 }

@@ -71,7 +71,7 @@ func (j *jar) bind(h http.Header, b binding) {
 	if b.open == openKey {
 		return
 	}
-	t := token{session: b.session, engine: b.engine, issued: b.issued}
+	t := token{session: b.session, engine: b.engine, issued: b.issued, moves: b.moves}
 	base := j.base()
 	if base != cookieName && j.update(h, base, t) {
 		j.evict(h, base)
@@ -82,7 +82,7 @@ func (j *jar) bind(h http.Header, b binding) {
 // update sets a cookie unless the browser has it with this meaning; it reports
 // whether it did.
 func (j *jar) update(h http.Header, base string, t token) bool {
-	if old, ok := j.find(base); ok && old.session == t.session && old.engine == t.engine {
+	if old, ok := j.find(base); ok && old.session == t.session && old.engine == t.engine && old.moves == t.moves {
 		return false
 	}
 	value, err := j.x.d.sealer.seal(base, t)

@@ -12,10 +12,16 @@ import (
 // first one to the same new engine.
 const moveMemory = time.Minute
 
+// moveKey is a session at an engine after so many moves. Without their number, two doors
+// that move a session in turns, there and back, would each send it after its own
+// memory.
 type moveKey struct {
 	session SessionID
 	from    peer.EngineID
+	moves   uint32
 }
+
+func keyOf(b binding) moveKey { return moveKey{b.session, b.engine, b.moves} }
 
 type move struct {
 	done    chan struct{} // closed when to or problem is there
@@ -32,22 +38,28 @@ type moves struct {
 
 func newMoves() *moves { return &moves{m: map[moveKey]*move{}} }
 
-// follow is where a binding has moved to, if this door moved it lately.
-func (ms *moves) follow(b binding) (binding, bool) {
-	ms.mu.Lock()
-	m := ms.m[moveKey{b.session, b.engine}]
-	ms.mu.Unlock()
-	if m == nil {
-		return b, false
+// follow is where a binding has moved to, as far as this door moved it lately. It ends,
+// for each step is a move more, or another session.
+func (ms *moves) follow(b binding) binding {
+	for {
+		ms.mu.Lock()
+		m := ms.m[keyOf(b)]
+		ms.mu.Unlock()
+		if m == nil {
+			return b
+		}
+		<-m.done // a placement is bounded by the time to ask
+		if m.problem != nil {
+			return b
+		}
+		b = m.to
 	}
-	<-m.done // a placement is bounded by the time to ask
-	return m.to, m.problem == nil
 }
 
 // do moves a session away from its engine once, however many requests ask: place is
 // called by the first, the others wait for its result. A failure is not remembered.
 func (ms *moves) do(b binding, now time.Time, place func() (binding, *problem)) (binding, *problem) {
-	key := moveKey{b.session, b.engine}
+	key := keyOf(b)
 	ms.mu.Lock()
 	if m := ms.m[key]; m != nil {
 		ms.mu.Unlock()
@@ -61,8 +73,6 @@ func (ms *moves) do(b binding, now time.Time, place func() (binding, *problem)) 
 		ms.mu.Lock()
 		if m.problem != nil {
 			delete(ms.m, key)
-		} else {
-			delete(ms.m, moveKey{b.session, m.to.engine}) // it may come back to where it once was
 		}
 		ms.mu.Unlock()
 		close(m.done)

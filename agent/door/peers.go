@@ -3,6 +3,7 @@ package door
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"sync"
 	"time"
@@ -17,18 +18,12 @@ type peerPools struct {
 	dial func(context.Context, peer.ID) (net.Conn, error)
 
 	mu     sync.Mutex
-	pools  map[peer.ID]peerPool
+	pools  map[peer.ID]*upstream.Pool
 	closed bool
 }
 
-// peerPool is a pool with what ends its dials: a lost node would keep them waiting.
-type peerPool struct {
-	*upstream.Pool
-	end context.CancelFunc
-}
-
 func newPeerPools(dial func(context.Context, peer.ID) (net.Conn, error), cfg upstream.Config) *peerPools {
-	return &peerPools{cfg: cfg, dial: dial, pools: map[peer.ID]peerPool{}}
+	return &peerPools{cfg: cfg, dial: dial, pools: map[peer.ID]*upstream.Pool{}}
 }
 
 // to is the pool of one agent.
@@ -36,44 +31,29 @@ func (p *peerPools) to(id peer.ID) *upstream.Pool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if pool, ok := p.pools[id]; ok {
-		return pool.Pool
+		return pool
 	}
-	life, end := context.WithCancel(context.Background())
 	cfg := p.cfg
-	cfg.Dial = func(ctx context.Context) (net.Conn, error) {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		defer context.AfterFunc(life, cancel)()
-		return p.dial(ctx, id)
-	}
-	pool := peerPool{upstream.NewPool(cfg), end}
+	cfg.Dial = func(ctx context.Context) (net.Conn, error) { return p.dial(ctx, id) }
+	pool := upstream.NewPool(cfg)
 	p.pools[id] = pool
 	if p.closed {
-		pool.cut() // fails whoever uses it
+		_ = pool.CloseAll() // returns nothing but nil; it fails whoever uses the pool
 	}
-	return pool.Pool
+	return pool
 }
 
 // all is a copy of the pools there are.
 func (p *peerPools) all() map[peer.ID]*upstream.Pool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	out := make(map[peer.ID]*upstream.Pool, len(p.pools))
-	for id, pool := range p.pools {
-		out[id] = pool.Pool
-	}
-	return out
-}
-
-func (p peerPool) cut() {
-	p.end()
-	_ = p.CloseAll() // returns nothing but nil
+	return maps.Clone(p.pools)
 }
 
 // drop cuts the connections to the agents for which gone says yes.
 func (p *peerPools) drop(gone func(peer.ID) bool) {
 	p.mu.Lock()
-	var cut []peerPool
+	var cut []*upstream.Pool
 	for id, pool := range p.pools {
 		if gone(id) {
 			cut = append(cut, pool)
@@ -82,7 +62,7 @@ func (p *peerPools) drop(gone func(peer.ID) bool) {
 	}
 	p.mu.Unlock()
 	for _, pool := range cut {
-		pool.cut()
+		_ = pool.CloseAll() // returns nothing but nil
 	}
 }
 

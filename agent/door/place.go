@@ -14,6 +14,7 @@ type binding struct {
 	session   SessionID
 	engine    peer.EngineID
 	issued    time.Time // when the session began
+	moves     uint32    // how often it has moved
 	open      opening   // "" when it is open already
 	movedFrom string    // name of the node that it had to leave
 	decided   stamp     // when the engine was chosen; 0 when it was not chosen just now
@@ -23,6 +24,7 @@ type binding struct {
 type want struct {
 	session SessionID
 	issued  time.Time
+	moves   uint32 // this one included
 	open    opening
 	from    peer.EngineID // with openMove
 	exclude []peer.EngineID
@@ -36,7 +38,7 @@ const placeRounds = 3
 // place finds an engine for a session. The engine's owner keeps the place for two
 // seconds, unless nobody answered in time.
 func (d *Door) place(ctx context.Context, w want) (binding, *problem) {
-	b := binding{session: w.session, issued: w.issued, open: w.open}
+	b := binding{session: w.session, issued: w.issued, moves: w.moves, open: w.open}
 	if w.from != "" {
 		b.movedFrom = d.nodeName(w.from.Node())
 	}

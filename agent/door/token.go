@@ -17,8 +17,8 @@ import (
 
 // token is what a session cookie says.
 //
-//	version | key ID | nonce | AES-256-GCM( session | issued | engine ID ) | tag
-//	   1        8       12                    16        8        18..80       16
+//	version | key ID | nonce | AES-256-GCM( session | issued | moves | engine ID ) | tag
+//	   1        8       12                    16        8        4      18..80       16
 //
 // The cookie's name is authenticated with it, so that the cookie of one document
 // does not pass for that of another.
@@ -26,14 +26,15 @@ type token struct {
 	session SessionID
 	engine  peer.EngineID
 	issued  time.Time // whole seconds
+	moves   uint32    // how often the session has moved: puts its cookies into order
 }
 
 const (
-	tokenVersion  = 1
+	tokenVersion  = 2
 	tokenHead     = 1 + 8
 	tokenNonce    = 12
 	tokenTag      = 16
-	tokenFixed    = 16 + 8
+	tokenFixed    = 16 + 8 + 4
 	maxEngineID   = 16 + 1 + 63
 	maxTokenBytes = tokenHead + tokenNonce + tokenFixed + maxEngineID + tokenTag
 	maxTokenText  = (maxTokenBytes*4 + 2) / 3
@@ -99,6 +100,7 @@ func (s *sealer) seal(name string, t token) (string, error) {
 	plain := make([]byte, 0, tokenFixed+maxEngineID)
 	plain = append(plain, t.session[:]...)
 	plain = binary.BigEndian.AppendUint64(plain, uint64(t.issued.Unix()))
+	plain = binary.BigEndian.AppendUint32(plain, t.moves)
 	plain = append(plain, t.engine...)
 	b = aeads[0].Seal(b, b[tokenHead:], plain, []byte(name))
 	return base64.RawURLEncoding.EncodeToString(b), nil
@@ -130,6 +132,7 @@ func (s *sealer) open(name, text string) (token, error) {
 	t := token{
 		session: SessionID(plain[:16]),
 		issued:  time.Unix(int64(binary.BigEndian.Uint64(plain[16:])), 0),
+		moves:   binary.BigEndian.Uint32(plain[24:]),
 		engine:  peer.EngineID(plain[tokenFixed:]),
 	}
 	if !t.engine.Valid() {

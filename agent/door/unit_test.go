@@ -145,25 +145,28 @@ func TestRendezvous(t *testing.T) {
 func TestMovesForthAndBack(t *testing.T) {
 	ms, now := newMoves(), time.Unix(1_800_000_000, 0)
 	a := binding{session: SessionID{1}, engine: "a/x"}
-	b := binding{session: SessionID{1}, engine: "b/x", open: openMove}
+	b := binding{session: SessionID{1}, engine: "b/x", moves: 1, open: openMove}
+	back := binding{session: SessionID{1}, engine: "a/x", moves: 2, open: openMove}
 	to := func(x binding) func() (binding, *problem) {
 		return func() (binding, *problem) { return x, nil }
 	}
 	ms.do(a, now, to(b))
-	if got, moved := ms.follow(a); !moved || got.engine != b.engine {
+	if got := ms.follow(a); got != b {
 		t.Errorf("a went to %+v", got)
 	}
-	ms.do(b, now, to(a))
-	if got, moved := ms.follow(b); !moved || got.engine != a.engine {
-		t.Errorf("b went to %+v", got)
+	ms.do(b, now, to(back))
+	for _, old := range []binding{a, b} {
+		if got := ms.follow(old); got != back {
+			t.Errorf("%+v went to %+v", old, got)
+		}
 	}
-	if got, moved := ms.follow(a); moved {
-		t.Errorf("a is sent on to %+v", got)
+	if got := ms.follow(back); got != back {
+		t.Errorf("where it is now, it is sent on to %+v", got)
 	}
-	if _, pr := ms.do(a, now, func() (binding, *problem) { return a, problemNoEngine }); pr != problemNoEngine {
+	if _, pr := ms.do(back, now, func() (binding, *problem) { return a, problemNoEngine }); pr != problemNoEngine {
 		t.Errorf("problem %v", pr)
 	}
-	if _, moved := ms.follow(a); moved {
+	if got := ms.follow(back); got != back {
 		t.Error("a failure is remembered")
 	}
 	ms.sweep(now.Add(moveMemory + 1))

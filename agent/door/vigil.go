@@ -288,7 +288,7 @@ func (d *Door) othersThan(id peer.ID) []peer.ID {
 	return out[:min(len(out), maxWitnesses)]
 }
 
-// answerReach is a witness's side: it has heard the agent just now, or asks it.
+// answerReach is a witness's side: it asks the agent itself.
 func (d *Door) answerReach(q reachRequest) (reachAnswer, error) {
 	within := min(time.Duration(q.Within)*time.Millisecond, maxReachTime)
 	dir := d.cfg.Directory()
@@ -297,9 +297,6 @@ func (d *Door) answerReach(q reachRequest) (reachAnswer, error) {
 	}
 	if info, known := dir.Nodes[q.Node]; !known || lostNode(info.Status) {
 		return reachAnswer{}, nil
-	}
-	if d.cfg.Now().Sub(d.peers.to(q.Node).Heard()) < within/2 {
-		return reachAnswer{Reaches: true}, nil
 	}
 	ctx, cancel := context.WithTimeout(d.life.ctx, within)
 	defer cancel()

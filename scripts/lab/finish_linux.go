@@ -34,7 +34,9 @@ func (r *runner) finish(ctx context.Context, before []world.Resources) error {
 	if err != nil {
 		return fmt.Errorf("read the final states: %w", err)
 	}
-	r.result.leaks(r.leaks(ctx, before))
+	if err := r.leaks(ctx, before); err != nil {
+		r.result.leaks(errors.Join(err, r.keepHeld(ctx)))
+	}
 	if err := r.rec.Close(); err != nil {
 		return err
 	}
@@ -49,7 +51,6 @@ func (r *runner) finish(ctx context.Context, before []world.Resources) error {
 	in := history.Input{
 		Path: filepath.Join(r.dir, "history.jsonl"), Nodes: nodes, Occurrences: occurrences, Schedules: r.load.Schedules(),
 		Counts: r.load.Counts(), Leaders: leaders, Losses: r.losses,
-		Limits: history.Limits{MoveHung: r.size.MoveHung},
 	}
 	return r.judge(in)
 }

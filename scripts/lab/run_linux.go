@@ -139,7 +139,7 @@ func (r *runner) step(ctx context.Context, s plan.Step) (err error) {
 // prepare finds the victim, which is not one of those of the step's other faults.
 func (r *runner) prepare(ctx context.Context, u plan.Use, taken []*world.Node) (fault.Fault, *world.Node, error) {
 	rng := rand.New(rand.NewPCG(r.plan.Seed, u.Pick))
-	e := fault.Env{World: r.w, Use: u, Rand: rng, Lost: r.lost, Back: r.back}
+	e := fault.Env{World: r.w, Use: u, Taken: taken, Rand: rng, Lost: r.lost, Back: r.back}
 	if u.Role != plan.All {
 		leader, err := r.w.Leader(ctx)
 		if err != nil {

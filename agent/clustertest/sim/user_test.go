@@ -83,9 +83,8 @@ func (u *user) work(ctx context.Context) {
 }
 
 // sessionsWithin is how long after the last fault every session must be served, at every
-// door by the same engine. Doors remember for a minute where they have moved a session:
-// two that moved it in turns, there and back, send it to and fro until then.
-const sessionsWithin = 70 * time.Second
+// door by the same engine.
+const sessionsWithin = 10 * time.Second
 
 // settle checks that it is.
 func (u *user) settle() {

@@ -58,13 +58,18 @@ type Pool struct {
 	live   map[*conn]struct{}
 	sweep  *time.Timer // closes what is idle for too long; nil when none is
 	closed bool
+	// dials ends, by endDials, when connections that are being opened are not wanted.
+	dials    context.Context
+	endDials context.CancelFunc
 
 	watchers sync.WaitGroup
 }
 
 // NewPool returns a pool without connections.
 func NewPool(cfg Config) *Pool {
-	return &Pool{cfg: cfg.withDefaults(), live: make(map[*conn]struct{})}
+	p := &Pool{cfg: cfg.withDefaults(), live: make(map[*conn]struct{})}
+	p.dials, p.endDials = context.WithCancel(context.Background())
+	return p
 }
 
 // Idle is the number of connections that wait for a request, without pinned ones.
@@ -89,10 +94,12 @@ func (p *Pool) Close() error {
 }
 
 // CloseAll is Close, and closes the connections of exchanges under way and pinned
-// ones too. Those exchanges fail; they still have to be ended by their callers.
+// ones too, and those that are being opened. Those exchanges fail; they still have to
+// be ended by their callers.
 func (p *Pool) CloseAll() error {
 	p.mu.Lock()
 	p.closed = true
+	p.endDials()
 	live := make([]*conn, 0, len(p.live))
 	for c := range p.live {
 		live = append(live, c)
@@ -153,6 +160,10 @@ func (p *Pool) dial(ctx context.Context) (*conn, error) {
 	}
 	dialCtx, cancel := context.WithTimeout(ctx, p.cfg.DialTimeout)
 	defer cancel()
+	p.mu.Lock()
+	wanted := p.dials
+	p.mu.Unlock()
+	defer context.AfterFunc(wanted, cancel)()
 	nc, err := p.cfg.Dial(dialCtx)
 	p.cfg.Metrics.countDial(err)
 	if err != nil {

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"context"
 	"sync/atomic"
 	"time"
 )
@@ -47,14 +48,17 @@ func (p *Pool) Heard() time.Time {
 }
 
 // CutSilent closes the connections on which nothing has come in the present exchange,
-// and the idle ones: those exchanges fail with ErrCut, or with a NotSentError when
-// nothing was sent. Answers that have begun go on, and so does the pool. It is for a
+// the idle ones and those that are being opened: those exchanges fail with ErrCut, or with
+// a NotSentError when nothing was sent. Answers that have begun go on, and so does the pool. It is for a
 // destination that hangs: the connections stand, and nobody is behind them.
 func (p *Pool) CutSilent() {
 	p.mu.Lock()
 	idle := p.idle
 	p.idle = nil
 	p.stopSweepLocked()
+	if p.endDials(); !p.closed {
+		p.dials, p.endDials = context.WithCancel(context.Background())
+	}
 	var silent []*conn
 	for c := range p.live {
 		if c.busy.Load() && !c.answered.Load() {

@@ -27,17 +27,18 @@ type cut struct {
 	side side
 	from []*world.Node // on the other side
 	what string        // a statement of nftables: drop
+	as   history.LossKind
 	on   map[*world.Node]bool
 }
 
 func newCut(e Env, s side) *cut {
-	return &cut{Env: e, side: s, from: e.others(), what: "drop", on: map[*world.Node]bool{}}
+	return &cut{Env: e, side: s, from: e.others(), what: "drop", as: history.LossCut, on: map[*world.Node]bool{}}
 }
 
 // newBridge cuts the victim off from one other node; further ones reach both.
 func newBridge(e Env) Fault {
 	c := newCut(e, both)
-	c.from = []*world.Node{c.from[e.Rand.IntN(len(c.from))]}
+	c.from = []*world.Node{c.from[e.Rand.IntN(len(c.from)-len(e.Taken))]}
 	return c
 }
 
@@ -53,7 +54,7 @@ func (f *cut) Healthy(ctx context.Context) error {
 }
 
 func (f *cut) Inject(ctx context.Context) error {
-	f.Lost(f.Victim, history.LossCut)
+	f.Lost(f.Victim, f.as)
 	return f.apply(ctx)
 }
 
@@ -119,7 +120,7 @@ func (f *cut) Heal(ctx context.Context) error {
 type loss struct{ cut }
 
 func (f *loss) Inject(ctx context.Context) error {
-	f.what = "numgen random mod 100 < 20 drop"
+	f.what, f.as = "numgen random mod 100 < 20 drop", history.LossShaky
 	return f.cut.Inject(ctx)
 }
 
@@ -137,7 +138,7 @@ func (f *loss) Bites(context.Context) error {
 type resets struct{ cut }
 
 func (f *resets) Inject(ctx context.Context) error {
-	f.what = "meta l4proto tcp tcp flags & rst == 0 numgen random mod 100 < 1 counter reject with tcp reset"
+	f.what, f.as = "meta l4proto tcp tcp flags & rst == 0 numgen random mod 100 < 1 counter reject with tcp reset", history.LossShaky
 	return f.cut.Inject(ctx)
 }
 
@@ -157,6 +158,12 @@ func (f *resets) Bites(ctx context.Context) error {
 type flapping struct {
 	cut
 	loop *loop
+}
+
+func newFlapping(e Env) Fault {
+	f := &flapping{cut: *newCut(e, both)}
+	f.as = history.LossShaky
+	return f
 }
 
 // Bites looks while the link is cut for the first time; then it begins to flap.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -110,28 +111,62 @@ type powerCut struct {
 	Env
 	nodes   []*world.Node
 	pardons []func()
+	mu      sync.Mutex
+	written map[*world.Node]int64 // bytes that were never synced
 }
 
 func (f *powerCut) Healthy(ctx context.Context) error { return running(ctx, f.nodes...) }
 
 func (f *powerCut) Inject(ctx context.Context) error {
+	f.written = map[*world.Node]int64{}
 	for _, n := range f.nodes {
 		f.Lost(n, history.LossKilled)
 		f.pardons = append(f.pardons, n.Excuse()) // it may see the disk fail before it is killed
-		name := filepath.Join(n.Top(), "unsynced")
-		if err := os.WriteFile(name, []byte("this was never synced"), 0o600); err != nil {
+	}
+	return atOnce(f.nodes, func(n *world.Node) error {
+		file, err := os.OpenFile(f.unsynced(n), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+		if err != nil {
 			return fmt.Errorf("write what is to be lost: %w", err)
 		}
-	}
-	return atOnce(f.nodes, func(n *world.Node) error { return n.CutPower(ctx) })
+		// A sync of the agent's takes along what was written so far: so it is written until
+		// the disk refuses.
+		line := []byte("this was never synced\n")
+		if _, err := file.Write(line); err != nil {
+			return errors.Join(fmt.Errorf("write what is to be lost: %w", err), file.Close())
+		}
+		writing, stop := context.WithCancel(ctx)
+		defer stop()
+		ended := make(chan int64, 1)
+		go func() {
+			size := int64(len(line))
+			for writing.Err() == nil {
+				k, err := file.Write(line)
+				if size += int64(k); err != nil {
+					break
+				}
+				time.Sleep(100 * time.Microsecond)
+			}
+			_ = file.Close() // the disk is gone
+			ended <- size
+		}()
+		err = n.CutPower(ctx)
+		stop()
+		size := <-ended
+		f.mu.Lock()
+		f.written[n] = size
+		f.mu.Unlock()
+		return err
+	})
 }
 
-// Bites looks for the file that was written and not synced.
+func (f *powerCut) unsynced(n *world.Node) string { return filepath.Join(n.Top(), "unsynced") }
+
+// Bites looks for the end of what was written and not synced.
 func (f *powerCut) Bites(ctx context.Context) error {
 	for _, n := range f.nodes {
-		text, err := os.ReadFile(filepath.Join(n.Top(), "unsynced"))
-		if err == nil && len(text) > 0 {
-			return fmt.Errorf("%s has what it had not synced", n.Name)
+		info, err := os.Stat(f.unsynced(n))
+		if err == nil && info.Size() >= f.written[n] {
+			return fmt.Errorf("%s has all %d bytes that it had not synced", n.Name, info.Size())
 		}
 	}
 	return gone(ctx, f.nodes...)

@@ -35,7 +35,9 @@ type Env struct {
 	Use   plan.Use
 	// Victim is on whom it falls; nil for plan.All.
 	Victim *world.Node
-	Rand   *rand.Rand
+	// Taken are those on whom another fault of the same step falls.
+	Taken []*world.Node
+	Rand  *rand.Rand
 	// Lost tells, before anything is done to a node, what will be; Back that it has
 	// recovered. Whoever is lost when Heal returns is told of by the caller.
 	Lost func(*world.Node, history.LossKind)
@@ -56,7 +58,7 @@ func makers() map[string]func(Env) Fault {
 		"black-hole":        func(e Env) Fault { return &blackHole{Env: e} },
 		"loss":              func(e Env) Fault { return &loss{cut: *newCut(e, both)} },
 		"resets":            func(e Env) Fault { return &resets{cut: *newCut(e, both)} },
-		"flapping":          func(e Env) Fault { return &flapping{cut: *newCut(e, both)} },
+		"flapping":          newFlapping,
 		"delay":             func(e Env) Fault { return &delay{Env: e} },
 		"slow-disk":         func(e Env) Fault { return &slowDisk{Env: e} },
 		"hanging-disk":      func(e Env) Fault { return &hangingDisk{Env: e} },
@@ -88,7 +90,12 @@ func Open(e Env) (Fault, error) {
 	return f(e), nil
 }
 
-func (e Env) others() []*world.Node { return e.World.Others(e.Victim) }
+// others are all but the victim; those that another fault has come last, so that a probe
+// finds a partner whom nothing has happened to.
+func (e Env) others() []*world.Node {
+	free := e.World.Others(append([]*world.Node{e.Victim}, e.Taken...)...)
+	return append(free, e.World.Others(append([]*world.Node{e.Victim}, free...)...)...)
+}
 
 // someOther is another node that runs.
 func (e Env) someOther() *world.Node {

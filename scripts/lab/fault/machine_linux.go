@@ -2,9 +2,7 @@ package fault
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/ushercluster/usher/agent/admin"
@@ -58,42 +56,16 @@ func (f *clock) Healthy(ctx context.Context) error {
 	return err
 }
 
-// clockOff is how far the agent's clock is ahead, by when it says that a session began which
-// has just begun. The session is known by its document: others may be old, and only new here.
-func (f *clock) clockOff(ctx context.Context) (off time.Duration, err error) {
-	err = world.Until(ctx, 10*time.Second, "the node has a new session", func(ctx context.Context) error {
-		document := fmt.Sprintf("probe-%d", time.Now().UnixNano())
-		if err := visit(ctx, f.Victim, document); err != nil {
-			return err
-		}
-		list, err := f.Victim.Client.Sessions(ctx, admin.SessionFilter{Node: f.Victim.Name, Document: document})
-		if err != nil {
-			return err
-		}
-		if len(list.Items) == 0 || list.Items[0].Node.Name != f.Victim.Name {
-			return errors.New("it has none") // another one took it
-		}
-		off = time.Until(list.Items[0].Created)
-		return nil
-	})
-	return off, err
-}
-
-// visit makes a new session, by the node's door, on whichever node it comes to. There is no
-// such document, but a session all the same.
-func visit(ctx context.Context, n *world.Node, document string) error {
-	ctx, cancel := context.WithTimeout(ctx, probeWithin)
+// clockOff is how far the agent's clock is ahead, by when it says that it has examined
+// itself. That takes seconds while others are away.
+func (f *clock) clockOff(ctx context.Context) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.Door+"/doc/"+document+"/", nil)
+	d, err := f.Victim.Client.Doctor(ctx)
 	if err != nil {
-		return err
+		return 0, fmt.Errorf("ask %s what time it is: %w", f.Victim.Name, err)
 	}
-	req.Close = true
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	return resp.Body.Close()
+	return time.Until(d.At), nil
 }
 
 func (f *clock) Inject(context.Context) error {

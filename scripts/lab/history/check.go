@@ -154,10 +154,23 @@ func (l Loss) overlaps(begin, end, after time.Duration) bool {
 	return begin <= l.over()+after && end >= l.At
 }
 
-// is reports whether a loss is of one of the kinds; an unknown one may be any, and one that
-// was restarted was killed, too.
+// is reports whether a loss is of one of the kinds; an unknown one may be any, one that was
+// restarted was killed, too, and a shaky one is cut.
 func (l Loss) is(kinds ...LossKind) bool {
-	return l.Kind == LossUnknown || l.Kind == "" || slices.Contains(kinds, l.Kind) || l.Kind == LossRestarted && slices.Contains(kinds, LossKilled)
+	return l.Kind == LossUnknown || l.Kind == "" || slices.Contains(kinds, l.Kind) ||
+		l.Kind == LossRestarted && slices.Contains(kinds, LossKilled) || l.Kind == LossShaky && slices.Contains(kinds, LossCut)
+}
+
+// beyond reports whether more nodes were lost at a time in [begin, end] than the cluster
+// survives: of three one, of five two. Nothing is promised to users then.
+func (e *evidence) beyond(begin, end time.Duration) bool {
+	lost := map[string]bool{}
+	for _, l := range e.losses {
+		if l.Kind != LossDrained && l.overlaps(begin, end, e.in.Limits.Settle) {
+			lost[l.Node] = true
+		}
+	}
+	return len(lost) > (len(e.in.Nodes)-1)/2
 }
 
 // String says what was tried and how it ended, for people.

@@ -109,11 +109,13 @@ type LossKind string
 // drained one gives its sessions away in order: they may move, and nothing may fail. A
 // restarted one ends in order, which takes a while, or ends several times: what is on the wire
 // to it may fail for as long as it is lost.
+// A shaky one is cut off again and again: connections to it break for as long as that lasts.
 // An unknown loss excuses what any of them would.
 const (
 	LossKilled    LossKind = "killed"
 	LossPaused    LossKind = "paused"
 	LossCut       LossKind = "cut"
+	LossShaky     LossKind = "shaky"
 	LossDrained   LossKind = "drained"
 	LossRestarted LossKind = "restarted"
 	LossUnknown   LossKind = "unknown"

@@ -63,6 +63,9 @@ func (o Op) failed() Op {
 
 func (o Op) to(node string) Op { o.Value = node; return o }
 
+// broken is a message whose WebSocket broke while nobody waited.
+func broken(o Op) Op { o = o.failed().message(); o.Sent = o.End; return o }
+
 func (o Op) message() Op { o.Kind = Message; return o }
 
 var epoch = time.Date(2026, 1, 31, 6, 0, 0, 0, time.UTC)
@@ -416,6 +419,21 @@ func TestSessions(t *testing.T) {
 			losses: []Loss{lost("n2", LossPaused, 35, 4900)}},
 		{name: "a hung node has a limit of its own", verdict: VerdictMoves, ops: []Op{asked("1", "n1", "n2").to("n3").at(40, 2100)},
 			losses: []Loss{lost("n2", LossPaused, 35, 0)}, why: "(paused) was served again after 2.06s"},
+		{name: "a WebSocket that nobody used", verdict: VerdictMoves, ops: []Op{
+			broken(asked("1", "n1", "n2").at(20, 4000)), asked("1", "n1", "n2").to("n3").at(4010, 4100),
+		}, losses: []Loss{lost("n2", LossPaused, 35, 0)}},
+		{name: "a shaky node is there", verdict: VerdictMoves, ops: []Op{asked("1", "n1", "n2").at(40, 4100)},
+			losses: []Loss{lost("n2", LossShaky, 35, 5000)}},
+		{name: "two of three are lost", verdict: VerdictMoves, ops: []Op{asked("1", "n1", "n2").to("n3").at(40, 2100)},
+			losses: []Loss{lost("n2", LossPaused, 35, 0), lost("n3", LossCut, 36, 0)}},
+		{name: "two of three are lost, while its owner lives", verdict: VerdictRequests, ops: []Op{asked("1", "n1", "n1").at(40, 60).failed()},
+			losses: []Loss{lost("n2", LossPaused, 35, 0), lost("n3", LossCut, 36, 0)}, excused: 1},
+		{name: "two of three are lost one after the other", verdict: VerdictRequests, ops: []Op{asked("1", "n1", "n1").at(9000, 9060).failed()},
+			losses: []Loss{lost("n2", LossPaused, 35, 40), lost("n3", LossCut, 8000, 0)}, why: "9.06"},
+		{name: "a shaky owner, at any time", verdict: VerdictRequests, ops: []Op{asked("1", "n1", "n2").at(5000, 5060).failed()},
+			losses: []Loss{lost("n2", LossShaky, 35, 6000)}, excused: 1},
+		{name: "a shaky owner that is well again", verdict: VerdictRequests, ops: []Op{asked("1", "n1", "n2").at(9000, 9060).failed()},
+			losses: []Loss{lost("n2", LossShaky, 35, 6000)}, why: "9.06"},
 		{name: "never served again", verdict: VerdictMoves,
 			ops:    []Op{asked("1", "n1", "n2").at(40, 60).failed(), asked("2", "n1", "n1").at(3000, 3100)},
 			losses: []Loss{killed("n2", 35, 0)}, why: "never served again"},
@@ -423,6 +441,7 @@ func TestSessions(t *testing.T) {
 	} {
 		t.Run(tc.verdict+"/"+tc.name, func(t *testing.T) {
 			ops, in := good()
+			in.Nodes = append(in.Nodes, NodeState{Name: "n3"})
 			in.Losses = append(in.Losses, tc.losses...)
 			r := Judge(append(ops, tc.ops...), in)
 			expect(t, find(t, r, tc.verdict), tc.why, tc.excused)

@@ -51,7 +51,8 @@ const Opened = "opened"
 //	task             Key: the task; Value: the ID of the occurrence that was made
 //	request          Key: the session's number; Node: the door; Value: the node whose engine
 //	                 answered; Owner: the node whose engine it belonged to before
-//	message          the same
+//	message          the same. Where its WebSocket broke, Begin is the last answer on that, and
+//	                 Sent when the user sent what was not answered, or saw it break
 //	lost, back       Node; Begin
 type Op struct {
 	Client   int           `json:"c"`
@@ -66,6 +67,7 @@ type Op struct {
 	Stale    bool          `json:"stale,omitempty"`
 	Begin    time.Duration `json:"b"` // nanoseconds since the run began, on the monotonic clock
 	End      time.Duration `json:"e"` // the same; of an unknown outcome when the client gave up
+	Sent     time.Duration `json:"s,omitempty"`
 	Outcome  Outcome       `json:"o,omitempty"`
 	Detail   string        `json:"d,omitempty"` // why it was refused or is unknown
 }

@@ -50,6 +50,9 @@ func (e *evidence) excuse(o *Op) string {
 			return fmt.Sprintf("opened while %s was not reached, it may lead through %s, which was %s", o.Owner, l.Node, l.Kind)
 		}
 	}
+	if e.beyond(o.Begin, o.End) {
+		return "more nodes were lost than the cluster survives"
+	}
 	return ""
 }
 
@@ -82,10 +85,10 @@ func (e *evidence) doorLost(l Loss, o *Op) bool {
 // can have known of it.
 func (e *evidence) wireLost(l Loss, o *Op) bool {
 	known := afterKill
-	if l.Kind == LossRestarted {
+	switch {
+	case l.Kind == LossRestarted, l.Kind == LossShaky:
 		known = l.over() - l.At
-	}
-	if l.is(LossPaused, LossCut) {
+	case l.is(LossPaused, LossCut):
 		known = e.in.Limits.Detect
 	}
 	return l.is(LossKilled, LossPaused, LossCut) && o.Begin <= l.At+known && o.End >= l.At
@@ -157,6 +160,9 @@ func (e *evidence) served(s []*Op, l Loss) (took time.Duration, why string) {
 	if l.Kind == LossDrained || l.Kind == LossRestarted {
 		return -1, ""
 	}
+	if l.Kind == LossShaky {
+		return -1, "" // it is there
+	}
 	limit := e.in.Limits.Move
 	if !l.is(LossKilled) {
 		limit = e.in.Limits.MoveHung
@@ -189,17 +195,20 @@ func (e *evidence) served(s []*Op, l Loss) (took time.Duration, why string) {
 		if o.Outcome != OK {
 			continue
 		}
-		took = o.End - max(first.Begin, l.At) - elsewhere
-		if took > limit {
+		took = o.End - max(first.waiting(), l.At) - elsewhere
+		if took > limit && !e.beyond(first.waiting(), o.End) {
 			why = fmt.Sprintf("session %s of %s (%s) was served again after %s: %s; then %s", o.Key, l.Node, l.Kind, took.Round(time.Millisecond), first, o)
 		}
 		return took, why
 	}
-	if first != nil && e.end-max(first.Begin, l.At)-elsewhere > limit {
+	if first != nil && e.end-max(first.waiting(), l.At)-elsewhere > limit {
 		return -1, fmt.Sprintf("session %s of %s (%s) was never served again: %s", first.Key, l.Node, l.Kind, first)
 	}
 	return -1, ""
 }
+
+// waiting is since when the user has waited for what became of it.
+func (o *Op) waiting() time.Duration { return max(o.Begin, o.Sent) }
 
 // doorGone reports whether the door of a try was lost at its begin, or while it was under way.
 func (e *evidence) doorGone(o *Op) bool {

@@ -121,7 +121,7 @@ func (s *session) converse(k *socket) bool {
 			return false
 		case <-k.broken:
 			pause.Stop()
-			s.said(k, s.op(history.Message, k.door), "", k.err)
+			s.said(k, s.op(history.Message, k.door), "", k.err) // nobody was waiting
 			return s.l.cut.Err() == nil
 		}
 	}
@@ -135,7 +135,7 @@ func (s *session) said(k *socket, op history.Op, wrong string, err error) bool {
 		return false // cut off by Stop: that says nothing
 	case err != nil:
 		// The connection broke at some time since the last answer.
-		op.Begin, op.Outcome, op.Detail = k.answered, history.Unknown, "since the last answer: "+err.Error()
+		op.Sent, op.Begin, op.Outcome, op.Detail = op.Begin, k.answered, history.Unknown, "since the last answer: "+err.Error()
 	case wrong != "":
 		op.Outcome, op.Detail = history.Unknown, wrong
 	default:

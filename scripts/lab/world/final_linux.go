@@ -128,6 +128,15 @@ func (n *Node) Descriptors() (int, error) {
 	return len(entries), nil
 }
 
+// Connections are the TCP connections of the node's network, as the kernel lists them.
+func (n *Node) Connections() ([]byte, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/tcp", n.PID()))
+	if err != nil {
+		return nil, fmt.Errorf("list connections of %s: %w", n.Name, err)
+	}
+	return text, nil
+}
+
 // Settings are all settings as the node has them.
 func (n *Node) Settings(ctx context.Context) (admin.List[admin.Setting], error) {
 	return n.Client.Settings(ctx, admin.Stale())

@@ -73,8 +73,8 @@ func Leftovers(pid int) []string {
 			}
 		}
 	}
-	if _, err := os.Stat("/sys/class/net/" + bridgeOf(pid)); err == nil {
-		out = append(out, "link "+bridgeOf(pid))
+	for _, l := range links(pid) {
+		out = append(out, "link "+l)
 	}
 	for _, m := range mounts(tag) {
 		out = append(out, "mount "+m)
@@ -83,6 +83,23 @@ func Leftovers(pid int) []string {
 		out = append(out, "loop device "+l)
 	}
 	return out
+}
+
+// links are the bridge of a laboratory and the nodes' cables.
+func links(pid int) []string {
+	all, _ := filepath.Glob("/sys/class/net/" + bridgeOf(pid) + "n*")
+	if there(bridgeOf(pid)) {
+		all = append(all, bridgeOf(pid))
+	}
+	for i := range all {
+		all[i] = filepath.Base(all[i])
+	}
+	return all
+}
+
+func there(link string) bool {
+	_, err := os.Stat("/sys/class/net/" + link)
+	return err == nil
 }
 
 // mounts below directories with the tag, the innermost first.
@@ -134,8 +151,12 @@ func sweep(ctx context.Context, pid int) ([]string, error) {
 	for _, ns := range namespaces {
 		errs = errors.Join(errs, run(ctx, "ip", "netns", "delete", ns))
 	}
-	if _, err := os.Stat("/sys/class/net/" + bridgeOf(pid)); err == nil {
-		errs = errors.Join(errs, run(ctx, "ip", "link", "delete", bridgeOf(pid)))
+	// A cable goes with its namespace, but the kernel takes its time for that, and longer
+	// while a socket of ours is in there.
+	for _, l := range links(pid) {
+		if err := run(ctx, "ip", "link", "delete", l); err != nil && there(l) {
+			errs = errors.Join(errs, err)
+		}
 	}
 	for _, dir := range []string{cgroupOne, cgroupTwo} {
 		groups, _ := filepath.Glob(filepath.Join(dir, tag+"-*"))

@@ -56,7 +56,28 @@ func Missing() string {
 			return tool + " is not installed"
 		}
 	}
-	return ""
+	if _, err := os.Stat("/dev/loop-control"); err != nil {
+		return "there are no loop devices here"
+	}
+	return noNetworks()
+}
+
+// noNetworks says why there can be no namespaces and rules here, as in most containers.
+func noNetworks() string {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	name := tagOf(os.Getpid()) + "-try"
+	if err := run(ctx, "ip", "netns", "add", name); err != nil {
+		return "network namespaces cannot be made here: " + err.Error()
+	}
+	why := ""
+	if err := run(ctx, "ip", "netns", "exec", name, "nft", "add", "table", "inet", "try"); err != nil {
+		why = "rules of nftables cannot be made here: " + err.Error()
+	}
+	if err := run(ctx, "ip", "netns", "delete", name); err != nil && why == "" {
+		why = err.Error()
+	}
+	return why
 }
 
 // Open makes a cluster and returns when all its servers vote. One at a time may exist in

@@ -6,6 +6,7 @@
 #   ./scripts/lab.sh smoke
 #   ./scripts/lab.sh nightly --into docs/reliability.md
 #   ./scripts/lab.sh smoke --seed 7 --faults power-cut,kill
+#   ./scripts/lab.sh nights --into docs/reliability.md
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,6 +16,7 @@ lab.sh: break real agents and check that they keep their promises
 
 Usage:
   lab.sh [SIZE] [flags]
+  lab.sh nights [flags]
 
 SIZE is smoke (one cluster, under a minute), nightly (under 40 minutes) or release (hours;
 goes on where it was interrupted).
@@ -32,6 +34,17 @@ goes on where it was interrupted).
   --out DIR     where logs and history are kept (default out/lab)
   --list        list the faults and the sizes
   --sweep       remove what killed runs left behind
+
+nights goes through docs/runbook.md instead: disks lost, a disk full, a clock wrong, a wrong
+change, each with the commands of its page, and checks that what was acknowledged before is
+there after, or that a command had said it would not be: under five minutes. Beside --seed,
+--keep, --markdown, --into and --out:
+
+  --nights A,B  only these nights
+  --list        list the nights
+
+A night that fails leaves logs, what commands printed, and the raft directories in
+out/lab/nights-SEED/NIGHT.
 
 Each run that fails leaves its logs, its history and the verdicts in out/lab/SEED, and its
 line says how to repeat it. Work goes on below TMPDIR, which has to be on a disk.

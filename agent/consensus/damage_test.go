@@ -295,6 +295,39 @@ func TestCrashBetweenSealAndRotation(t *testing.T) {
 	must(t, s.Logs.GetLog(last, &l))
 }
 
+// TestSealThatWasTornOff: the batch that was to seal the segment is there but for its end, as
+// after a power cut, or where the disk had no room for all of it.
+func TestSealThatWasTornOff(t *testing.T) {
+	dir := written(t)
+	meta := filepath.Join(dir, "wal", metadb.FileName)
+	sealed := ""
+	last := untilRotated(t, dir, func() {
+		b, err := os.ReadFile(meta)
+		must(t, err)
+		must(t, os.WriteFile(meta+".saved", b, 0o600))
+		sealed = tailOf(t, dir)
+	})
+	must(t, os.Remove(tailOf(t, dir)))
+	must(t, os.Rename(meta+".saved", meta))
+	b, err := os.ReadFile(sealed)
+	must(t, err)
+	whole, _, err := wholeBatches(bytes.NewReader(b), int64(len(b)))
+	if err != nil || whole.index == 0 {
+		t.Fatalf("the segment is not sealed: %+v, %v", whole, err)
+	}
+	edit(t, sealed, zeroed(int(whole.end)-frameHeader, int(whole.end)))
+
+	for range 2 { // what is written then is there at the next start
+		s := reopened(t, dir)
+		got, err := s.Logs.LastIndex()
+		if got != last-1 || err != nil {
+			t.Fatalf("the log ends at %d, %v; want %d", got, err, last-1)
+		}
+		must(t, errors.Join(s.Logs.StoreLogs(entries(last, 1, 3)), s.Close()))
+		last++
+	}
+}
+
 // TestSegmentThatIsMadeAndHasNoSize: the process ended between the two. It must get its
 // full size, or the next start would take it for one that was cut short.
 func TestSegmentThatIsMadeAndHasNoSize(t *testing.T) {

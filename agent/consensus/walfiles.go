@@ -3,6 +3,7 @@ package consensus
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -22,6 +23,7 @@ type logFiles struct {
 	// What a crash left half done, and mend finishes.
 	unsealed *types.PersistentState // the last segment is full, and wal-meta.db is to say so
 	empty    string                 // a last segment that was made and never written
+	torn     *tornEnd               // a batch that was not written to its end
 }
 
 // readLog looks through the log in dir: wal-meta.db, every segment that it lists, and
@@ -111,10 +113,35 @@ func (l *logFiles) addTail(path string, info types.SegmentInfo, s segmentScan, s
 	if last >= info.MinIndex {
 		l.extend(info.MinIndex, last)
 	}
-	if s.index > 0 {
+	switch {
+	case s.index > 0:
 		l.unsealed = rotated(state, last, s.index)
+	case s.end < size:
+		l.torn = &tornEnd{path, s.end, size}
 	}
 	return nil
+}
+
+// tornEnd is what stands behind the last whole batch of the last segment: zeros, or what a
+// crash or a full disk left of another batch, which nobody was told of. If that was to seal the
+// segment, raft-wal takes it for sealed when it opens, and refuses every further entry.
+type tornEnd struct {
+	path     string
+	from, to int64
+}
+
+// erase makes it zeros. Nothing is written where nothing is torn.
+func (t tornEnd) erase() error {
+	f, err := os.OpenFile(t.path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	used, err := lastByte(f, t.from, t.to)
+	if err == nil && used > t.from {
+		_, err = f.WriteAt(make([]byte, used-t.from), t.from)
+		err = errors.Join(err, f.Sync())
+	}
+	return errors.Join(err, f.Close())
 }
 
 func (l *logFiles) extend(first, last uint64) {
@@ -161,11 +188,16 @@ func rotated(state types.PersistentState, last, index uint64) *types.PersistentS
 	}
 }
 
-// mend finishes what a crash interrupted. Neither step takes an entry away.
+// mend finishes what a crash interrupted. No step takes an entry away.
 func (l *logFiles) mend(dir string) error {
 	if l.empty != "" { // else it would never get its full size, by which a cut is seen
 		if err := os.Remove(l.empty); err != nil {
 			return err
+		}
+	}
+	if l.torn != nil {
+		if err := l.torn.erase(); err != nil {
+			return fmt.Errorf("erase what was not written to its end: %w", err)
 		}
 	}
 	if l.unsealed == nil {

@@ -86,6 +86,8 @@ func explain(err error) *failure {
 		return &failure{exitPermanent, err, ""} // each one names its own next step
 	case isRemoved(err):
 		return &failure{exitPermanent, err, "usher leave --purge clears the data directory, so that the machine can join again"}
+	case diskFull(err): // whatever else is said of it: there may be room again
+		return &failure{exitFailed, err, "make room on that file system: usher doctor shows how much is free"}
 	case isDamaged(err):
 		return &failure{exitPermanent, err, "look at the disk; then on another server usher join-token create --replace NODE, and here usher leave --purge and join with it: docs/operations.md, When nodes are down"}
 	case isRolledBack(err):

@@ -82,6 +82,7 @@ func TestLocalFailures(t *testing.T) {
 		{"agent, no such file", nil, true, nil, []string{"agent", "--config", "/absent/usher.yaml"}, exitPermanent, "next: name a file"},
 		{"agent, file of the environment", nil, true, map[string]string{"USHER_CONFIG": "/absent/usher.yaml"}, []string{"agent"}, exitPermanent, "/absent/usher.yaml"},
 		{"agent, permanent", perm("the port is taken"), true, nil, []string{"agent"}, exitPermanent, "the port is taken"},
+		{"agent, full disk", fmt.Errorf("%w: lock data directory: %w", agent.ErrPermanent, syscall.ENOSPC), true, nil, []string{"agent"}, exitFailed, "next: make room"},
 		{"agent, busy port", fmt.Errorf("%w: open door: %w", agent.ErrPermanent, syscall.EADDRINUSE), true, nil, []string{"agent"}, exitFailed, "next: stop the program that has the port"},
 		{"agent, passing", errors.New("disk is busy"), true, nil, []string{"agent"}, exitFailed, "disk is busy"},
 		{"agent, demo is over", nil, true, nil, []string{"agent", "--demo", "/absent"}, exitPermanent, "is over"},

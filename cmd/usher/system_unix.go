@@ -24,6 +24,11 @@ func connRefused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
 // portBusy reports whether an address could not be bound because another program has it.
 func portBusy(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }
 
+// diskFull reports whether there was no room, or none for this user.
+func diskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
 // ownedByUs reports whether the file belongs to this user.
 func ownedByUs(info os.FileInfo) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)

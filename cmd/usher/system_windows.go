@@ -31,5 +31,11 @@ func portBusy(err error) bool {
 	return errors.Is(err, wsaEADDRINUSE) || errors.Is(err, wsaEACCES) || errors.Is(err, syscall.EADDRINUSE)
 }
 
+// diskFull reports whether there was no room.
+func diskFull(err error) bool {
+	const errorHandleDiskFull, errorDiskFull = syscall.Errno(39), syscall.Errno(112)
+	return errors.Is(err, errorHandleDiskFull) || errors.Is(err, errorDiskFull)
+}
+
 // ownedByUs holds for everything in the user's own temporary directory.
 func ownedByUs(os.FileInfo) bool { return true }

@@ -15,7 +15,7 @@ import (
 )
 
 // finish ends the load, collects what there is to know, and judges.
-func (r *runner) finish(ctx context.Context, before []resources) error {
+func (r *runner) finish(ctx context.Context, before []world.Resources) error {
 	stop, cancel := context.WithTimeout(ctx, stopWithin)
 	defer cancel()
 	if err := r.load.Stop(stop); err != nil {
@@ -88,31 +88,9 @@ func (r *runner) judge(in history.Input) error {
 // stored stops the agents and reads what is on their disks: that must be what they
 // said, and the same everywhere.
 func (r *runner) stored(ctx context.Context, nodes []history.NodeState) error {
-	all := map[string]world.Stored{}
-	common := map[uint64]int{}
-	for _, n := range r.w.Nodes {
-		if err := n.Stop(ctx); err != nil {
-			return err
-		}
-	}
-	for _, n := range r.w.Nodes {
-		s, err := n.Replay()
-		if err != nil {
-			return fmt.Errorf("read the state on the disk: %w", err)
-		}
-		all[n.Name] = s
-		for revision := range s.Hashes {
-			common[revision]++
-		}
-	}
-	var at uint64
-	for revision, n := range common {
-		if n == len(r.w.Nodes) {
-			at = max(at, revision)
-		}
-	}
-	if at == 0 {
-		return errors.New("the states on the disks have no revision in common")
+	all, at, err := r.w.Stored(ctx)
+	if err != nil {
+		return err
 	}
 	for i := range nodes {
 		s := all[nodes[i].Name]

@@ -60,7 +60,7 @@ func (r *runner) do(ctx context.Context) (err error) {
 		}
 		err = errors.Join(err, r.w.Close())
 	}()
-	before, err := r.resources(ctx)
+	before, err := r.w.Resources(ctx)
 	if err != nil {
 		return err
 	}

@@ -192,23 +192,7 @@ func (f *fullDisk) Healthy(context.Context) error { return diskHealthy(f.Victim)
 func (f *fullDisk) Inject(context.Context) error {
 	f.Lost(f.Victim, history.LossUnknown)
 	f.pardon = f.Victim.Excuse()
-	file, err := os.Create(f.filler())
-	if err != nil {
-		return fmt.Errorf("fill the disk: %w", err)
-	}
-	defer file.Close()
-	var end int64
-	for size := int64(64 << 20); size >= 4096; {
-		switch err := unix.Fallocate(int(file.Fd()), 0, end, size); {
-		case errors.Is(err, unix.ENOSPC):
-			size /= 2
-		case err != nil:
-			return fmt.Errorf("fill the disk: %w", err)
-		default:
-			end += size
-		}
-	}
-	return nil
+	return world.Fill(f.filler())
 }
 
 func (f *fullDisk) Bites(context.Context) error {

@@ -41,13 +41,18 @@ func openDisk(ctx context.Context, dir, name string) (*disk, error) {
 	if err := f.Close(); err != nil {
 		return nil, fmt.Errorf("make disk: %w", err)
 	}
-	if err := run(ctx, "mkfs.ext4", "-q", "-m", "0", d.image); err != nil {
+	if err := d.format(ctx); err != nil {
 		return nil, err
 	}
 	if err := os.Mkdir(d.mount, ownerExecution); err != nil {
 		return nil, fmt.Errorf("make disk: %w", err)
 	}
 	return d, d.attach(ctx)
+}
+
+// format makes it empty. It must not be attached.
+func (d *disk) format(ctx context.Context) error {
+	return run(ctx, "mkfs.ext4", "-q", "-F", "-m", "0", d.image)
 }
 
 func (d *disk) attach(ctx context.Context) error {

@@ -66,6 +66,37 @@ func (n *Node) Replay() (_ Stored, err error) {
 	return s, nil
 }
 
+// Stored stops all agents and reads what is on their disks. at is the last revision that
+// all of them have a hash of.
+func (w *World) Stored(ctx context.Context) (all map[string]Stored, at uint64, err error) {
+	all = map[string]Stored{}
+	common := map[uint64]int{}
+	for _, n := range w.Nodes {
+		if err := n.Stop(ctx); err != nil {
+			return nil, 0, err
+		}
+	}
+	for _, n := range w.Nodes {
+		s, err := n.Replay()
+		if err != nil {
+			return nil, 0, fmt.Errorf("read the state on the disk: %w", err)
+		}
+		all[n.Name] = s
+		for revision := range s.Hashes {
+			common[revision]++
+		}
+	}
+	for revision, n := range common {
+		if n == len(w.Nodes) {
+			at = max(at, revision)
+		}
+	}
+	if at == 0 {
+		return nil, 0, errors.New("the states on the disks have no revision in common")
+	}
+	return all, at, nil
+}
+
 // entryAt reads an entry of a log, whose type belongs to a library that is not ours to use.
 func entryAt[T any](get func(uint64, *T) error, i uint64) (*T, error) {
 	entry := new(T)

@@ -52,6 +52,7 @@ type Node struct {
 	excused int
 	deaths  []Death
 	env     []string // of the next start, once
+	args    []string // the same
 }
 
 type process struct {
@@ -95,8 +96,13 @@ func (n *Node) spawn() error {
 	defer log.Close() // the child has its own
 	args := append(n.enter(), n.w.cfg.Binary, "agent")
 	args = append(args, n.own()...)
-	args = append(args, "--api", "off", "--socket", n.Socket, "--door", n.Door, "--engine", "builtin",
+	api := "off"
+	if n.w.cfg.API {
+		api = API
+	}
+	args = append(args, "--api", api, "--socket", n.Socket, "--door", n.Door, "--engine", "builtin",
 		"--documents", n.w.documents, "--log-level", "info", "--log-format", "json", "--stop-timeout", "5s")
+	args = append(args, n.args...)
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(plainEnv(), "USHER_LAB_CLOCK="+n.ClockFile())
 	cmd.Env = append(cmd.Env, n.env...)
@@ -106,7 +112,7 @@ func (n *Node) spawn() error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", n.Name, err)
 	}
-	n.env = nil
+	n.env, n.args = nil, nil
 	p := &process{cmd: cmd, done: make(chan struct{})}
 	n.proc = p
 	n.w.wg.Go(func() { n.keep(p) })

@@ -23,15 +23,21 @@ const Document = "sales"
 type Config struct {
 	Binary string // of usher, built with the tag lab
 	Nodes  int
+	Spare  int  // further machines, with disks and without agents
 	Disks  bool // each node has a file system of its own, which can lose power
+	API    bool // the agents' admin APIs listen at API, too, where only a token lets in
 }
 
 // World is a cluster and what it stands on. Its nodes do not change; the agents on them do.
 type World struct {
 	Dir   string
 	Nodes []*Node
+	Spare []*Node // machines that are no members
+	// AdminToken, JoinToken and RecoveryKey are what usher init printed.
+	AdminToken, JoinToken, RecoveryKey string
 
 	cfg       Config
+	all       []*Node
 	pid       int
 	tag       string
 	net       *network
@@ -92,32 +98,41 @@ func (w *World) open(ctx context.Context) (err error) {
 	if err := w.makeDocuments(); err != nil {
 		return err
 	}
-	if w.net, err = openNetwork(ctx, w.tag, w.pid, w.cfg.Nodes); err != nil {
+	if w.net, err = openNetwork(ctx, w.tag, w.pid, w.cfg.Nodes+w.cfg.Spare); err != nil {
 		return fmt.Errorf("make networks: %w", err)
 	}
-	for i := range w.cfg.Nodes {
+	for i := range w.cfg.Nodes + w.cfg.Spare {
 		if err := w.add(ctx, i); err != nil {
 			return err
 		}
 	}
+	w.Nodes, w.Spare = w.all[:w.cfg.Nodes:w.cfg.Nodes], w.all[w.cfg.Nodes:]
 	return w.gather(ctx)
 }
 
 func (w *World) add(ctx context.Context, i int) (err error) {
 	n := &Node{
-		Name: fmt.Sprintf("n%d", i+1), IP: w.net.address(i), Door: fmt.Sprintf("%s:%d", w.net.address(i), doorPort),
+		Name: w.nameOf(i), IP: w.net.address(i), Door: fmt.Sprintf("%s:%d", w.net.address(i), doorPort),
 		index: i, w: w,
 	}
 	n.Socket = filepath.Join(w.Dir, n.Name+".sock")
 	if n.Client, err = admin.NewClient(admin.ClientConfig{Address: "unix:" + n.Socket}); err != nil {
 		return fmt.Errorf("make client of %s: %w", n.Name, err)
 	}
-	w.Nodes = append(w.Nodes, n)
+	w.all = append(w.all, n)
 	if w.cfg.Disks {
 		n.disk, err = openDisk(ctx, w.Dir, n.Name)
 		return err
 	}
 	return os.Mkdir(n.Top(), ownerExecution)
+}
+
+// nameOf tells spare machines from the first ones.
+func (w *World) nameOf(i int) string {
+	if i < w.cfg.Nodes {
+		return fmt.Sprintf("n%d", i+1)
+	}
+	return fmt.Sprintf("spare%d", i-w.cfg.Nodes+1)
 }
 
 // rows of the document; enough that a reload takes a moment.
@@ -155,11 +170,14 @@ func (w *World) gather(ctx context.Context) error {
 		return fmt.Errorf("usher init: %w", err)
 	}
 	var made struct {
-		JoinToken string `json:"join_token"`
+		AdminToken  string `json:"admin_token"`
+		JoinToken   string `json:"join_token"`
+		RecoveryKey string `json:"recovery_key"`
 	}
 	if err := json.Unmarshal(out, &made); err != nil {
 		return fmt.Errorf("read what usher init printed: %w", err)
 	}
+	w.AdminToken, w.JoinToken, w.RecoveryKey = made.AdminToken, made.JoinToken, made.RecoveryKey
 	for i, n := range w.Nodes {
 		if i > 0 {
 			n.JoinAnew(made.JoinToken, w.Nodes[:1])
@@ -199,7 +217,7 @@ func (w *World) End(ctx context.Context) {
 	default:
 		close(w.closing)
 	}
-	for _, n := range w.Nodes {
+	for _, n := range w.all {
 		if n.disk != nil {
 			_ = n.disk.thaw() // most are not frozen
 		}

@@ -23,7 +23,8 @@ const Document = "sales"
 type Config struct {
 	Binary string // of usher, built with the tag lab
 	Nodes  int
-	Disks  bool // each node has a file system of its own, which can lose power
+	Disks  bool     // each node has a file system of its own, which can lose power
+	Env    []string // of the agents, NAME=VALUE; USHER_... changes how they are configured
 }
 
 // World is a cluster and what it stands on. Its nodes do not change; the agents on them do.

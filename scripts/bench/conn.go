@@ -147,9 +147,12 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 	return bytes.TrimSuffix(line[:len(line)-1], []byte("\r")), nil
 }
 
-// Request makes the bytes of a request with a token.
+// Request makes the bytes of a request, with a token if there is one.
 func Request(method, path, host, token, body string) []byte {
-	b := fmt.Appendf(nil, "%s %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n", method, path, host, token)
+	b := fmt.Appendf(nil, "%s %s HTTP/1.1\r\nHost: %s\r\n", method, path, host)
+	if token != "" {
+		b = fmt.Appendf(b, "Authorization: Bearer %s\r\n", token)
+	}
 	if body != "" {
 		b = fmt.Appendf(b, "Content-Type: application/json\r\nContent-Length: %d\r\n", len(body))
 	}

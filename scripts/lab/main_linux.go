@@ -21,7 +21,9 @@ import (
 	"syscall"
 	"text/tabwriter"
 
+	"github.com/ushercluster/usher/scripts/lab/detection"
 	"github.com/ushercluster/usher/scripts/lab/plan"
+	"github.com/ushercluster/usher/scripts/lab/trial"
 	"github.com/ushercluster/usher/scripts/lab/world"
 )
 
@@ -40,7 +42,7 @@ func main() {
 	cancel()
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
-	case errors.Is(err, errUsage):
+	case errors.Is(err, errUsage), errors.Is(err, trial.ErrUsage):
 		fmt.Fprintf(os.Stderr, "lab: %v\nnext: see lab.sh --help\n", err)
 		os.Exit(exitUsage)
 	default:
@@ -50,6 +52,9 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, out, progress io.Writer) error {
+	if measure := measurementOf(args); measure != nil {
+		return here(ctx, out, progress, func() error { return measure(ctx, args[1:], out, progress) })
+	}
 	o, err := parse(args, progress)
 	if err != nil {
 		return err
@@ -60,6 +65,23 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	case o.sweep:
 		return sweep(ctx, progress)
 	}
+	s := &series{options: o, out: out, progress: progress}
+	return here(ctx, out, progress, func() error { return s.run(ctx) })
+}
+
+// measurement is a kind of run of its own, beside the series.
+type measurement func(ctx context.Context, args []string, out, progress io.Writer) error
+
+// measurementOf finds it by the first word; nil: it is none.
+func measurementOf(args []string) measurement {
+	if len(args) == 0 {
+		return nil
+	}
+	return map[string]measurement{detection.Name: detection.Run}[args[0]]
+}
+
+// here does what needs a world, unless this machine lacks something.
+func here(ctx context.Context, out, progress io.Writer, do func() error) error {
 	if missing := world.Missing(); missing != "" {
 		fmt.Fprintln(out, "SKIPPED: "+missing)
 		return nil
@@ -67,7 +89,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	if err := sweep(ctx, progress); err != nil {
 		return err
 	}
-	return (&series{options: o, out: out, progress: progress}).run(ctx)
+	return do()
 }
 
 // list shows what there is to choose from.

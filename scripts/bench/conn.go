@@ -74,6 +74,9 @@ func (c *Conn) exchange(request []byte) (Answer, error) {
 	return a, err
 }
 
+// SetTimeout bounds exchanges from now on.
+func (c *Conn) SetTimeout(d time.Duration) { c.timeout = d }
+
 // Close ends the connection; it may be used again.
 func (c *Conn) Close() {
 	if c.c != nil {

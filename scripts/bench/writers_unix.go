@@ -17,13 +17,14 @@ type WriteTo struct {
 
 // Writers write settings all the time, each one after the other, and keep every try. A try
 // that fails is followed at once by one at the next agent: what they see of an outage is as
-// fine as TryTimeout. All methods are safe for concurrent use, but Start and Stop are one
+// fine as the time for a try, TryTimeout unless Patience says else. All methods are safe for concurrent use, but Start and Stop are one
 // caller's, in turn.
 type Writers struct {
 	to     []WriteTo
 	seq    atomic.Int64
 	skip   atomic.Int64 // the position that is avoided; -1: none
 	paused atomic.Bool
+	limit  atomic.Int64  // nanoseconds for one try
 	stop   chan struct{} // closed: the writers end; nil: there are none
 	wg     sync.WaitGroup
 
@@ -42,11 +43,15 @@ const LateWrites = 2 * time.Second
 func NewWriters(to []WriteTo) *Writers {
 	w := &Writers{to: to}
 	w.skip.Store(-1)
+	w.Patience(TryTimeout)
 	return w
 }
 
 // Avoid lets the writers leave out one position; -1: none.
 func (w *Writers) Avoid(i int) { w.skip.Store(int64(i)) }
+
+// Patience bounds tries that begin from now on.
+func (w *Writers) Patience(d time.Duration) { w.limit.Store(int64(d)) }
 
 // Pause lets the writers rest, or go on.
 func (w *Writers) Pause(on bool) { w.paused.Store(on) }
@@ -103,6 +108,7 @@ func (w *Writers) try(c *Conn, to WriteTo) bool {
 	if to.API[0] != '/' {
 		host = to.API
 	}
+	c.SetTimeout(time.Duration(w.limit.Load()))
 	request := Request("PUT", "/v1/settings/"+Setting(write.Key), host, to.Token, `{"value":"`+Value(write.Key, seq)+`"}`)
 	write.Began = time.Now().UnixNano()
 	a, err := c.Do(request)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/ushercluster/usher/scripts/bench"
@@ -14,6 +15,8 @@ import (
 const (
 	quotaPercent = 50 // of one core, for each agent
 	slowSync     = 100 * time.Millisecond
+	alarmWriters = 32              // more than elsewhere, so that a quota is used up
+	slowTry      = 3 * time.Second // for a write to slow disks
 )
 
 // What is wrong while false alarms are waited for.
@@ -43,9 +46,11 @@ func (c *cluster) falseAlarms(ctx context.Context) error {
 		if err := c.w.Whole(ctx, wholeWithin); err != nil {
 			return err
 		}
+		c.work(alarmWriters, slowTry)
 		end, err := s.begin(ctx)
 		if errors.Is(err, fault.ErrSkipped) || errors.Is(err, world.ErrNoQuota) {
 			c.m.skip("false alarms, "+s.what, err)
+			c.work(writers, bench.TryTimeout)
 			continue
 		}
 		if err != nil {
@@ -53,6 +58,7 @@ func (c *cluster) falseAlarms(ctx context.Context) error {
 		}
 		a, err := c.watch(ctx)
 		bites, ended := end()
+		c.work(writers, bench.TryTimeout)
 		if err := errors.Join(err, ended); err != nil {
 			return fmt.Errorf("%s: %w", s.what, err)
 		}
@@ -69,8 +75,6 @@ func (c *cluster) watch(ctx context.Context) (alarm, error) {
 	if err != nil {
 		return alarm{}, err
 	}
-	c.load.Avoid(-1)
-	c.load.Pause(false)
 	began := time.Now()
 	if err := bench.Sleep(ctx, c.m.stretch); err != nil {
 		return alarm{}, err
@@ -82,6 +86,14 @@ func (c *cluster) watch(ctx context.Context) (alarm, error) {
 	}
 	after, err := c.term(ctx)
 	return alarm{lasted: time.Since(began), elections: e.All, terms: after - before, acked: len(span.Acks), gap: span.Gap()}, err
+}
+
+// work changes the writers; all nodes are written to.
+func (c *cluster) work(writers int, patience time.Duration) {
+	c.load.Stop()
+	c.load.Avoid(-1)
+	c.load.Patience(patience)
+	c.load.Start(writers)
 }
 
 // term is the highest that a node knows.
@@ -104,13 +116,11 @@ func (c *cluster) quotas(context.Context) (func() (string, error), error) {
 	before, err := c.throttled(quotaPercent)
 	return func() (string, error) {
 		after, err := c.throttled(0)
-		least := -1
+		var times []string
 		for i := range before {
-			if n := after[i] - before[i]; least < 0 || n < least {
-				least = n
-			}
+			times = append(times, fmt.Sprint(after[i]-before[i]))
 		}
-		return fmt.Sprintf("each agent had to wait for its quota %d times or more", least), err
+		return "had to wait for it, each agent: " + strings.Join(times, ", ") + " times", err
 	}, err
 }
 
@@ -137,9 +147,8 @@ func (c *cluster) slow(ctx context.Context) (func() (string, error), error) {
 		for _, f := range faults {
 			errs = errors.Join(errs, heal(ctx, f))
 		}
-		return fmt.Sprintf("syncs of each agent were seen to wait for %s", slowSync), errs
+		return fmt.Sprintf("syncs of each agent were seen to wait %s longer", slowSync), errs
 	}
-	c.load.Pause(false) // without writers nothing is synced
 	for _, n := range c.w.Nodes {
 		f := fault.Slow(c.env("slow-disk", n), slowSync)
 		faults = append(faults, f)

@@ -29,11 +29,12 @@ const (
 type clusterConfig struct {
 	how
 	nodes int
-	disks bool // of their own
+	disks bool   // of their own
+	named string // what makes it differ from others of the same kind
 }
 
 func (c clusterConfig) String() string {
-	return fmt.Sprintf("%s-%s-%d-nodes", c.Election, onOff(c.Detects), c.nodes)
+	return fmt.Sprintf("%d-nodes-%s-detection-%s%s", c.nodes, c.Election, onOff(c.Detects), c.named)
 }
 
 // cluster is a world under writers.
@@ -68,12 +69,16 @@ func (c *cluster) close() error {
 	return c.w.Close()
 }
 
-// env is for one fault; nobody asks who is lost.
+// env is for one fault, of a victim or, nil, of all; nobody asks who is lost.
 func (c *cluster) env(name string, victim *world.Node) fault.Env {
 	c.drawn++
+	role := plan.Leader
+	if victim == nil {
+		role = plan.All
+	}
 	nobody := func(*world.Node, history.LossKind) {}
 	return fault.Env{
-		World: c.w, Use: plan.Use{Fault: name, Pick: c.drawn, Length: time.Second}, Victim: victim,
+		World: c.w, Use: plan.Use{Fault: name, Role: role, Pick: c.drawn, Length: time.Second}, Victim: victim,
 		Rand: rand.New(rand.NewPCG(c.m.Seed, c.drawn)), Lost: nobody, Back: func(*world.Node) {},
 	}
 }

@@ -153,8 +153,11 @@ func (m *measurement) all(ctx context.Context) error {
 		return nil
 	}
 	for _, same := range []bool{false, true} {
-		h := how{defaultElection, true}
-		if err := m.on(ctx, clusterConfig{how: h, nodes: 5}, func(c *cluster) error { return c.crashLoop(ctx, same) }); err != nil {
+		cfg := clusterConfig{how: how{defaultElection, true}, nodes: 5, named: "-crash-loop"}
+		if same {
+			cfg.named = "-crash-loop-same"
+		}
+		if err := m.on(ctx, cfg, func(c *cluster) error { return c.crashLoop(ctx, same) }); err != nil {
 			return fmt.Errorf("crash loop: %w", err)
 		}
 	}

@@ -31,12 +31,13 @@ func (c *cluster) crashLoop(ctx context.Context, same bool) error {
 		return err
 	}
 	r := crashes{what: "whoever leads", nodes: c.cfg.nodes}
-	e := c.env("crash-loop", nil)
+	var victim *world.Node
 	if same {
-		r.what, e.Victim = "always the same one", leader
+		r.what, victim = "always the same one", leader
 	} else {
 		c.load.Avoid(-1)
 	}
+	e := c.env("crash-loop", victim)
 	e.Lost = func(*world.Node, history.LossKind) { r.kills++ } // by one goroutine, that Heal waits for
 	f, err := fault.Open(e)
 	if err != nil {

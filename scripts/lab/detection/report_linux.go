@@ -105,7 +105,7 @@ func (m *measurement) loopTable() bench.Table {
 func (m *measurement) facts() []string {
 	lines := []string{
 		fmt.Sprintf("%d writers, at the nodes that are not lost; a try is given up after %s and made at another node; from the loss to the first acknowledged write that began after it: median / worst of %d", writers, bench.TryTimeout, m.repeats),
-		fmt.Sprintf("false alarms: elections within %s in which nothing was lost, each agent with %d %% of one core, or each sync of all agents %s longer", m.stretch, quotaPercent, slowSync),
+		fmt.Sprintf("false alarms: elections within %s in which nothing was lost, under %d writers; each agent with %d %% of one core, or each sync of all agents %s longer", m.stretch, alarmWriters, quotaPercent, slowSync),
 		fmt.Sprintf("acknowledged: %d writes; outcome unknown: %d", m.acked, m.unknown),
 	}
 	for _, a := range m.alarms {

@@ -23,6 +23,7 @@ import (
 
 	"github.com/ushercluster/usher/scripts/lab/detection"
 	"github.com/ushercluster/usher/scripts/lab/plan"
+	"github.com/ushercluster/usher/scripts/lab/sessions"
 	"github.com/ushercluster/usher/scripts/lab/trial"
 	"github.com/ushercluster/usher/scripts/lab/world"
 )
@@ -77,7 +78,7 @@ func measurementOf(args []string) measurement {
 	if len(args) == 0 {
 		return nil
 	}
-	return map[string]measurement{detection.Name: detection.Run}[args[0]]
+	return map[string]measurement{detection.Name: detection.Run, sessions.Name: sessions.Run}[args[0]]
 }
 
 // here does what needs a world, unless this machine lacks something.

@@ -14,7 +14,8 @@ type Moved struct {
 	Touched  int // of other nodes, at other nodes' doors, that failed once or were moved all the same
 
 	// From the loss to the first answer by another engine, in order: of sessions of the lost
-	// node whose user was at another door, and of those at its own, who has to notice that first.
+	// node whose user was at other doors all the time, and of those who were at its own, which
+	// they have to notice themselves.
 	Elsewhere, AtItsDoor []time.Duration
 	// Waited is the same for all, but from each one's first try at a door that was there, or
 	// from the loss if that try was under way.
@@ -83,7 +84,7 @@ func (m *Moved) session(e *evidence, s []*Op, l Loss) {
 	}
 	m.Moved++
 	took := s[first+i].End - l.At
-	if door == l.Node {
+	if door == l.Node || slices.ContainsFunc(s[first:first+i], func(o *Op) bool { return o.Node == l.Node }) {
 		m.AtItsDoor = append(m.AtItsDoor, took)
 	} else {
 		m.Elsewhere = append(m.Elsewhere, took)

@@ -23,6 +23,9 @@ func TestMovedBy(t *testing.T) {
 		{"its user was at the lost door", []Op{
 			before("1", "n2", "n2"), asked("1", "n2", "n2").at(150, 1150).failed(), asked("1", "n1", "n2").to("n1").at(1200, 1210),
 		}, Moved{Sessions: 1, Owned: 1, Moved: 1, AtItsDoor: []time.Duration{1110 * ms}, Waited: []time.Duration{10 * ms}, ByDoor: 1}},
+		{"its user went to the lost door in between", []Op{
+			before("1", "n1", "n2"), asked("1", "n1", "n2").at(90, 120).failed(), asked("1", "n2", "n2").at(130, 1130).failed(), asked("1", "n1", "n2").to("n1").at(1140, 1150),
+		}, Moved{Sessions: 1, Owned: 1, Moved: 1, AtItsDoor: []time.Duration{1050 * ms}, Waited: []time.Duration{50 * ms}, OnWire: 1, ByDoor: 1}},
 		{"it is not served again", []Op{
 			before("1", "n1", "n2"), asked("1", "n1", "n2").at(90, 120).failed(),
 		}, Moved{Sessions: 1, Owned: 1, OnWire: 1}},

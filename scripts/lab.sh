@@ -39,7 +39,7 @@ goes on where it was interrupted).
 
 detection measures the write outage when the leader is killed, hangs, falls silent, or its disk
 hangs, for several election timeouts, with the detection of crashes and without; how often slow
-agents are taken for lost; and leaders that crash again and again. Under half an hour.
+agents are taken for lost; and leaders that crash again and again. About half an hour.
 
   --repeats N   losses of each kind on each cluster (default 3)
   --stretch D   for how long false alarms are waited for, and leaders crash (default 1m)

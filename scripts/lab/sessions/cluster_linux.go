@@ -179,6 +179,7 @@ func (c *cluster) lose(ctx context.Context, what string) error {
 type kept struct {
 	history.Kept
 	lasted time.Duration
+	until  time.Duration // the last answer, from the begin
 }
 
 // withoutQuorum kills the leader and another node, and lets the last one go on.
@@ -213,7 +214,8 @@ func (c *cluster) withoutQuorum(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.m.kept = &kept{history.KeptBy(ops, left.Name, since), lasted}
+	k := history.KeptBy(ops, left.Name, since)
+	c.m.kept = &kept{k, lasted, k.Last - since}
 	fmt.Fprintf(c.m.progress, "  %s alone for %s: its %d sessions asked %d times, %d failed; %d sessions of the others were taken over\n",
 		left.Name, lasted.Round(time.Second), c.m.kept.Sessions, c.m.kept.Asked, c.m.kept.Failed, c.m.kept.Taken)
 	return nil

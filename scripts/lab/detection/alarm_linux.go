@@ -15,7 +15,7 @@ import (
 const (
 	quotaPercent = 50 // of one core, for each agent
 	slowSync     = 100 * time.Millisecond
-	alarmWriters = 32              // more than elsewhere, so that a quota is used up
+	alarmWriters = 96              // more than elsewhere, so that a quota is used up
 	slowTry      = 3 * time.Second // for a write to slow disks
 )
 

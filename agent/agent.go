@@ -48,6 +48,8 @@ type Options struct {
 	SocketUser func(net.Conn) (string, error)
 	// ReloadDelay slows reloads of the built-in engine, for demonstrations and tests.
 	ReloadDelay func(document string) time.Duration
+	// NoDetection is consensus.Config.NoDetection, for the laboratory.
+	NoDetection bool
 }
 
 // Agent is one node. New binds and checks, Run works until told to stop.

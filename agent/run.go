@@ -171,7 +171,7 @@ func (a *Agent) openConsensus() error {
 			Boot: a.boot.Number, Listener: a.port.Listen(transport.ProtoPulse), Remote: remoteID,
 			Dial: a.dialPulse, Refused: a.refused,
 		},
-		Log: logs.For(a.log, "raft"), Registerer: a.registry,
+		NoDetection: a.opts.NoDetection, Log: logs.For(a.log, "raft"), Registerer: a.registry,
 	})
 	if err != nil {
 		return err

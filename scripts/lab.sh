@@ -7,6 +7,8 @@
 #   ./scripts/lab.sh nightly --into docs/reliability.md
 #   ./scripts/lab.sh smoke --seed 7 --faults power-cut,kill
 #   ./scripts/lab.sh nights --into docs/reliability.md
+#   ./scripts/lab.sh detection --repeats 10 --into docs/reliability.md
+#   ./scripts/lab.sh sessions --into docs/reliability.md
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,6 +19,8 @@ lab.sh: break real agents and check that they keep their promises
 Usage:
   lab.sh [SIZE] [flags]
   lab.sh nights [flags]
+  lab.sh detection [--repeats N] [--stretch DURATION] [--timeouts D,D] [--parts A,B] [flags]
+  lab.sh sessions [--sessions N] [--every DURATION] [--stretch DURATION] [--losses A,B] [flags]
 
 SIZE is smoke (one cluster, under a minute), nightly (under 40 minutes) or release (hours;
 goes on where it was interrupted).
@@ -45,6 +49,26 @@ there after, or that a command had said it would not be: under five minutes. Bes
 
 A night that fails leaves logs, what commands printed, and the raft directories in
 out/lab/nights-SEED/NIGHT.
+
+detection measures the write outage when the leader is killed, hangs, falls silent, or its disk
+hangs, for several election timeouts, with the detection of crashes and without; how often slow
+agents are taken for lost; and leaders that crash again and again. About half an hour.
+
+  --repeats N   losses of each kind on each cluster (default 3)
+  --stretch D   for how long false alarms are waited for, and leaders crash (default 1m)
+  --timeouts    election timeouts (default 250ms,500ms,1s)
+  --parts A,B   only these of alarms,losses,loops
+
+sessions measures what 2,000 sessions notice when one node of three is killed, falls silent or is
+stopped, each on a cluster of its own, and when two of three are killed. A quarter of an hour.
+
+  --sessions N  sessions at the doors (default 2000), every fifth with a WebSocket
+  --every D     between two requests of a session, and two messages (default 1s)
+  --stretch D   for how long there is no quorum (default 10m)
+  --losses A,B  only these of killed,black-holed,stopped,no-quorum
+
+Both take --seed, --keep, --markdown, --into and --out as well. They compare with goals and fail
+when one is missed; the figures mean something on an otherwise idle machine only.
 
 Each run that fails leaves its logs, its history and the verdicts in out/lab/SEED, and its
 line says how to repeat it. Work goes on below TMPDIR, which has to be on a disk.

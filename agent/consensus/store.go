@@ -40,12 +40,15 @@ type Config struct {
 	// Election is Raft's heartbeat, election and lease timeout in one.
 	Election time.Duration
 	// LogBudget is after how many bytes of log there is a snapshot at once; 0: 64 MiB.
-	LogBudget  int64
-	Now        func() time.Time // nil: time.Now
-	Fatal      func(error)      // called once, from any goroutine, when the process must end
-	Log        zerolog.Logger
-	Registerer prometheus.Registerer
-	Pulse      Pulse
+	LogBudget int64
+	// NoDetection leaves a leader whose process has died to Raft's timeouts, so that they can
+	// be measured alone. It has to be the same on all nodes; only laboratories want it.
+	NoDetection bool
+	Now         func() time.Time // nil: time.Now
+	Fatal       func(error)      // called once, from any goroutine, when the process must end
+	Log         zerolog.Logger
+	Registerer  prometheus.Registerer
+	Pulse       Pulse
 }
 
 // Pulse is what the servers' pulse needs (package pulse).

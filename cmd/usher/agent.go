@@ -58,7 +58,7 @@ func (p *program) agentRun(c *cli.Context) error {
 		if err := p.becomeNode(ctx, cfg, log); err != nil {
 			return nil, err
 		}
-		return p.machine.Open(cfg, agent.Options{Now: p.now, Log: log, Level: level, Ring: ring})
+		return p.machine.Open(cfg, agent.Options{Now: p.now, Log: log, Level: level, Ring: ring, NoDetection: noDetection(p.env)})
 	})
 	if err != nil {
 		return err

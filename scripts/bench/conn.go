@@ -74,6 +74,9 @@ func (c *Conn) exchange(request []byte) (Answer, error) {
 	return a, err
 }
 
+// SetTimeout bounds exchanges from now on.
+func (c *Conn) SetTimeout(d time.Duration) { c.timeout = d }
+
 // Close ends the connection; it may be used again.
 func (c *Conn) Close() {
 	if c.c != nil {
@@ -147,9 +150,12 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 	return bytes.TrimSuffix(line[:len(line)-1], []byte("\r")), nil
 }
 
-// Request makes the bytes of a request with a token.
+// Request makes the bytes of a request, with a token if there is one.
 func Request(method, path, host, token, body string) []byte {
-	b := fmt.Appendf(nil, "%s %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n", method, path, host, token)
+	b := fmt.Appendf(nil, "%s %s HTTP/1.1\r\nHost: %s\r\n", method, path, host)
+	if token != "" {
+		b = fmt.Appendf(b, "Authorization: Bearer %s\r\n", token)
+	}
 	if body != "" {
 		b = fmt.Appendf(b, "Content-Type: application/json\r\nContent-Length: %d\r\n", len(body))
 	}

@@ -64,14 +64,14 @@ func (e *etcd) pause(ctx context.Context, on bool) error {
 	return err
 }
 
-func (e *etcd) recovered(ctx context.Context, after time.Time) (span, error) {
+func (e *etcd) recovered(ctx context.Context, after time.Time) (bench.Span, error) {
 	told, err := e.ask(ctx, bench.EtcdAsk{Do: "recovered", After: after.UnixNano()})
-	return span{told.Began, told.Ended, told.Acks, told.Fresh}, err
+	return bench.Span{From: told.Began, To: told.Ended, Acks: told.Acks, Fresh: told.Fresh}, err
 }
 
-func (e *etcd) move(ctx context.Context) (span, error) {
+func (e *etcd) move(ctx context.Context) (bench.Span, error) {
 	told, err := e.ask(ctx, bench.EtcdAsk{Do: "move"})
-	return span{told.Began, told.Ended, told.Acks, told.Fresh}, err
+	return bench.Span{From: told.Began, To: told.Ended, Acks: told.Acks, Fresh: told.Fresh}, err
 }
 
 func (e *etcd) caughtUp(ctx context.Context, i int) error {

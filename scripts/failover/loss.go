@@ -61,7 +61,7 @@ func lose(ctx context.Context, t target, after time.Duration, l loss) (time.Dura
 	if err := t.succeeded(ctx, victim); err != nil {
 		return 0, fmt.Errorf("nobody took over from %d: %w", victim, err)
 	}
-	again := at.Add(s.outage()).Add(after)
+	again := at.Add(s.Outage()).Add(after)
 	if err := t.pause(ctx, true); err != nil {
 		return 0, err
 	}
@@ -71,7 +71,7 @@ func lose(ctx context.Context, t target, after time.Duration, l loss) (time.Dura
 	if err := t.caughtUp(ctx, victim); err != nil {
 		return 0, err
 	}
-	return s.outage(), bench.Sleep(ctx, time.Until(again))
+	return s.Outage(), bench.Sleep(ctx, time.Until(again))
 }
 
 // move moves the leadership while all write through all.
@@ -86,5 +86,5 @@ func move(ctx context.Context, t target, _ time.Duration) (time.Duration, error)
 		return 0, err
 	}
 	s, err := t.move(ctx)
-	return s.gap(), err
+	return s.Gap(), err
 }

@@ -17,7 +17,6 @@ import (
 const (
 	losingWriters = 16
 	movingWriters = 32
-	tryTimeout    = 100 * time.Millisecond // of one try of a writer; scripts/etcdbench has the same
 
 	settle = 500 * time.Millisecond // from the writers' leaving the leader to its loss
 	// Detection of a crash is damped: not twice within 10 s.
@@ -33,38 +32,15 @@ type target interface {
 	pause(ctx context.Context, on bool) error
 	// recovered waits until a write that began after the time is acknowledged, and a
 	// second more.
-	recovered(ctx context.Context, after time.Time) (span, error)
+	recovered(ctx context.Context, after time.Time) (bench.Span, error)
 	// succeeded is an error unless the members but i, which is away, know a leader other
 	// than i.
 	succeeded(ctx context.Context, i int) error
-	move(ctx context.Context) (span, error) // from before the move to a second after it
+	move(ctx context.Context) (bench.Span, error) // from before the move to a second after it
 	caughtUp(ctx context.Context, i int) error
 	// finish stops the writers; the error tells of lost writes.
 	finish(ctx context.Context) (tally, error)
 	Close() error
-}
-
-// span is a time and the acknowledgements in it, in nanoseconds of one clock.
-type span struct {
-	from, to int64
-	acks     []int64
-	fresh    int64 // the first acknowledgement of a write that began after from; 0: none
-}
-
-// outage is the time from the span's begin to the first acknowledgement of a write that
-// began after it: right after a loss some answers are still on their way, and they are
-// no sign of recovery.
-func (s span) outage() time.Duration {
-	if s.fresh == 0 {
-		return time.Duration(s.to - s.from)
-	}
-	return time.Duration(s.fresh - s.from)
-}
-
-// gap is the longest time without an acknowledgement.
-func (s span) gap() time.Duration {
-	began, ended := bench.LongestGap(s.acks, s.from, s.to)
-	return time.Duration(ended - began)
 }
 
 // tally counts writes at the end.

@@ -71,7 +71,7 @@ func (p *plan) goals() []bench.Goal {
 // circumstances are what the figures depend on.
 func (p *plan) circumstances() []string {
 	lines := []string{
-		fmt.Sprintf("%d writers while leaders are lost, %d while the leadership moves; a try is given up after %s and made at another node", losingWriters, movingWriters, tryTimeout),
+		fmt.Sprintf("%d writers while leaders are lost, %d while the leadership moves; a try is given up after %s and made at another node", losingWriters, movingWriters, bench.TryTimeout),
 		"usher: election timeout 500 ms, detection of crashes at most every 10 s; etcd: heartbeat 100 ms, election timeout 1000 ms: both as they come",
 		fmt.Sprintf("acknowledged: %d writes, none was lost; outcome unknown: %d", p.tally.acknowledged, p.tally.unknown),
 		fmt.Sprintf("planned moves that the chosen node did not win, so that the old leader went on: %d; their gaps are among the figures", p.tally.unmoved),

@@ -50,24 +50,6 @@ func TestGoals(t *testing.T) {
 	}
 }
 
-func TestOutageAndGap(t *testing.T) {
-	for name, tc := range map[string]struct {
-		s           span
-		outage, gap time.Duration
-	}{
-		"answers still on their way": {span{100, 1000, []int64{101, 103, 600, 602, 700, 800, 900}, 600}, 500, 497},
-		"a later gap is none of it":  {span{100, 1000, []int64{110, 120, 700, 900}, 120}, 20, 580},
-		"none came after the loss":   {span{100, 1000, []int64{150}, 0}, 900, 850},
-		"a move without a gap":       {span{100, 140, []int64{110, 120, 130}, 110}, 10, 10},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if tc.s.outage() != tc.outage || tc.s.gap() != tc.gap {
-				t.Errorf("outage %d and gap %d, want %d and %d", tc.s.outage(), tc.s.gap(), tc.outage, tc.gap)
-			}
-		})
-	}
-}
-
 func TestParse(t *testing.T) {
 	for name, tc := range map[string]struct {
 		args string

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -106,23 +105,12 @@ func (r *runner) stored(ctx context.Context, nodes []history.NodeState) error {
 func (r *runner) leaders() ([]history.Leader, error) {
 	var out []history.Leader
 	for _, n := range r.w.Nodes {
-		f, err := os.Open(n.Log())
+		lines, err := n.Lines(world.Leads)
 		if err != nil {
-			return nil, fmt.Errorf("read log: %w", err)
+			return nil, err
 		}
-		lines := bufio.NewScanner(f)
-		lines.Buffer(nil, 1<<20)
-		for lines.Scan() {
-			var line struct {
-				Message string `json:"message"`
-				Term    uint64 `json:"term"`
-			}
-			if json.Unmarshal(lines.Bytes(), &line) == nil && line.Message == "this node is the central node now" {
-				out = append(out, history.Leader{Term: line.Term, Node: n.Name})
-			}
-		}
-		if err := errors.Join(lines.Err(), f.Close()); err != nil {
-			return nil, fmt.Errorf("read log: %w", err)
+		for _, l := range lines {
+			out = append(out, history.Leader{Term: l.Term, Node: n.Name})
 		}
 	}
 	return out, nil

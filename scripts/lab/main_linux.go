@@ -21,8 +21,11 @@ import (
 	"syscall"
 	"text/tabwriter"
 
+	"github.com/ushercluster/usher/scripts/lab/detection"
 	"github.com/ushercluster/usher/scripts/lab/night"
 	"github.com/ushercluster/usher/scripts/lab/plan"
+	"github.com/ushercluster/usher/scripts/lab/sessions"
+	"github.com/ushercluster/usher/scripts/lab/trial"
 	"github.com/ushercluster/usher/scripts/lab/world"
 )
 
@@ -41,7 +44,7 @@ func main() {
 	cancel()
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
-	case errors.Is(err, errUsage), errors.Is(err, night.ErrUsage):
+	case errors.Is(err, errUsage), errors.Is(err, night.ErrUsage), errors.Is(err, trial.ErrUsage):
 		fmt.Fprintf(os.Stderr, "lab: %v\nnext: see lab.sh --help\n", err)
 		os.Exit(exitUsage)
 	default:
@@ -76,7 +79,7 @@ func measurementOf(args []string) measurement {
 	if len(args) == 0 {
 		return nil
 	}
-	return map[string]measurement{night.Name: night.Run}[args[0]]
+	return map[string]measurement{night.Name: night.Run, detection.Name: detection.Run, sessions.Name: sessions.Run}[args[0]]
 }
 
 // here does what needs a world, unless this machine lacks something.

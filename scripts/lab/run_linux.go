@@ -7,7 +7,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -56,7 +55,7 @@ func (r *runner) do(ctx context.Context) (err error) {
 	}
 	defer func() {
 		if err != nil || len(r.result.Failed) > 0 {
-			err = errors.Join(err, r.keepLogs())
+			err = errors.Join(err, r.w.KeepLogs(r.dir))
 		}
 		err = errors.Join(err, r.w.Close())
 	}()
@@ -279,17 +278,4 @@ func (r *runner) backAll() {
 	for _, n := range r.w.Nodes {
 		r.back(n)
 	}
-}
-
-// keepLogs copies the agents' logs to where they stay.
-func (r *runner) keepLogs() error {
-	var errs error
-	for _, n := range r.w.Nodes {
-		text, err := os.ReadFile(n.Log())
-		if err == nil {
-			err = os.WriteFile(filepath.Join(r.dir, n.Name+".log"), text, 0o644)
-		}
-		errs = errors.Join(errs, err)
-	}
-	return errs
 }

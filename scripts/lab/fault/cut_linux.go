@@ -194,6 +194,32 @@ func (f *flapping) Heal(ctx context.Context) error {
 	return errors.Join(f.loop.end(), f.cut.Heal(ctx))
 }
 
+// silence drops what the victim sends to the other nodes, and all that it is sent, by
+// clients too. It is the hardest sort of black hole: the network goes on to say that the
+// host is there.
+type silence struct{ cut }
+
+// Silence is like the fault black-hole, by rules in place of a cable: nothing ever hears from
+// the network that the host is gone.
+func Silence(e Env) Fault { return &silence{*newCut(e, both)} }
+
+func (f *silence) Inject(ctx context.Context) error {
+	f.Lost(f.Victim, history.LossUnknown)
+	f.side = outward
+	if err := f.apply(ctx); err != nil {
+		return err
+	}
+	f.side, f.on[f.Victim] = both, true
+	return f.Victim.Rules(ctx, "inet", f.table(), "chain in {\ntype filter hook input priority 0\niifname != \"lo\" drop\n}")
+}
+
+func (f *silence) Bites(ctx context.Context) error {
+	if doorOpen(ctx, f.Victim, 200*time.Millisecond) == nil {
+		return fmt.Errorf("clients reach the door of %s", f.Victim.Name)
+	}
+	return f.cut.Bites(ctx)
+}
+
 // blackHole takes the cable out: clients do not reach the node either.
 type blackHole struct {
 	Env

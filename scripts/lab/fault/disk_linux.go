@@ -29,8 +29,12 @@ func diskHealthy(n *world.Node) error {
 // slowDisk lets each of the agent's syncs wait.
 type slowDisk struct {
 	Env
+	wait   time.Duration // 0: it is drawn
 	tracer *tracer
 }
+
+// Slow is the fault slow-disk with a wait that is not drawn.
+func Slow(e Env, wait time.Duration) Fault { return &slowDisk{Env: e, wait: wait} }
 
 func (f *slowDisk) Healthy(ctx context.Context) error {
 	if err := canTrace(); err != nil {
@@ -41,8 +45,10 @@ func (f *slowDisk) Healthy(ctx context.Context) error {
 
 func (f *slowDisk) Inject(context.Context) (err error) {
 	f.Lost(f.Victim, history.LossUnknown)
-	wait := f.between(30*time.Millisecond, 300*time.Millisecond)
-	f.tracer, err = openTracer(f.Env, fmt.Sprintf("delay_enter=%d", wait.Microseconds()))
+	if f.wait == 0 {
+		f.wait = f.between(30*time.Millisecond, 300*time.Millisecond)
+	}
+	f.tracer, err = openTracer(f.Env, fmt.Sprintf("delay_enter=%d", f.wait.Microseconds()))
 	return err
 }
 

@@ -101,7 +101,7 @@ func (f *pause) Heal(context.Context) error {
 	return f.Victim.Signal(syscall.SIGCONT)
 }
 
-// crashLoop kills whoever leads, again and again.
+// crashLoop kills whoever leads, again and again; or the victim, if there is one.
 type crashLoop struct {
 	Env
 	loop *loop
@@ -127,12 +127,15 @@ func (f *crashLoop) Inject(ctx context.Context) error {
 }
 
 func (f *crashLoop) once(ctx context.Context) error {
-	leader, err := f.World.Leader(ctx)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil
+	leader := f.Victim
+	if leader == nil {
+		var err error
+		if leader, err = f.World.Leader(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
 		}
-		return err
 	}
 	f.Lost(leader, history.LossRestarted)
 	// A kill that has begun is brought to its end: nothing else starts the agent again.

@@ -142,6 +142,14 @@ func (n *Node) Settings(ctx context.Context) (admin.List[admin.Setting], error) 
 	return n.Client.Settings(ctx, admin.Stale())
 }
 
+// Term is Raft's, as the node knows it.
+func (n *Node) Term(ctx context.Context) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	s, err := n.Client.Status(ctx, admin.Stale())
+	return s.Raft.Term, err
+}
+
 const maxMetrics = 4 << 20
 
 // Goroutines counts those of the node's agent.

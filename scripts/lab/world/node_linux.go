@@ -105,7 +105,7 @@ func (n *Node) spawn() error {
 	args = append(args, n.args...)
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(plainEnv(), "USHER_LAB_CLOCK="+n.ClockFile())
-	cmd.Env = append(cmd.Env, n.env...)
+	cmd.Env = append(append(cmd.Env, n.w.cfg.Env...), n.env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	// A Ctrl-C is ours: we end what we started, in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

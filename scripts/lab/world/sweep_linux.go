@@ -115,6 +115,16 @@ func mounts(tag string) []string {
 	return out
 }
 
+// ports are the ends of cables at the bridge.
+func ports(pid int) []string {
+	files, _ := filepath.Glob("/sys/class/net/" + bridgeOf(pid) + "n*")
+	var out []string
+	for _, f := range files {
+		out = append(out, filepath.Base(f))
+	}
+	return out
+}
+
 // loops are loop devices whose files carry the tag.
 func loops(tag string) []string {
 	files, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
@@ -147,6 +157,11 @@ func sweep(ctx context.Context, pid int) ([]string, error) {
 	}
 	for _, m := range mounts(tag) {
 		errs = errors.Join(errs, run(ctx, "umount", m))
+	}
+	for _, port := range ports(pid) {
+		// A namespace that is deleted lives on for a moment, and its cable with it: the next
+		// world could not have one of that name.
+		errs = errors.Join(errs, run(ctx, "ip", "link", "delete", port))
 	}
 	for _, ns := range namespaces {
 		errs = errors.Join(errs, run(ctx, "ip", "netns", "delete", ns))

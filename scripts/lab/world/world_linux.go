@@ -23,9 +23,10 @@ const Document = "sales"
 type Config struct {
 	Binary string // of usher, built with the tag lab
 	Nodes  int
-	Spare  int  // further machines, with disks and without agents
-	Disks  bool // each node has a file system of its own, which can lose power
-	API    bool // the agents' admin APIs listen at API, too, where only a token lets in
+	Spare  int      // further machines, with disks and without agents
+	Disks  bool     // each node has a file system of its own, which can lose power
+	API    bool     // the agents' admin APIs listen at API, too, where only a token lets in
+	Env    []string // of the agents, NAME=VALUE; USHER_... changes how they are configured
 }
 
 // World is a cluster and what it stands on. Its nodes do not change; the agents on them do.

@@ -96,10 +96,11 @@ type Agent struct {
 	healthChanged chan struct{}
 	unreached     sync.Map // peer.ID -> time.Time of the last dial that failed
 
-	down    stack
-	fatal   chan error
-	ready   chan struct{}
-	isReady sync.Once
+	down     stack
+	fatal    chan error
+	ready    chan struct{}
+	stopping chan struct{} // closed when Run begins to stop
+	isReady  sync.Once
 }
 
 // Addrs are where the agent is reached.
@@ -117,7 +118,7 @@ func New(cfg config.Config, o Options) (*Agent, error) {
 	a := &Agent{
 		cfg: cfg, opts: o, nw: o.Network, now: o.Now, log: o.Log, level: o.Level,
 		registry: prometheus.NewRegistry(), healthChanged: make(chan struct{}, 1),
-		fatal: make(chan error, 1), ready: make(chan struct{}), cached: fsm.New(fsm.Options{}).View(),
+		fatal: make(chan error, 1), ready: make(chan struct{}), stopping: make(chan struct{}), cached: fsm.New(fsm.Options{}).View(),
 	}
 	a.defaults()
 	for _, open := range []func(context.Context) error{
@@ -301,6 +302,10 @@ func (a *Agent) Addrs() Addrs {
 // Ready is closed once the node has live state, knows a leader and has reported
 // itself.
 func (a *Agent) Ready() <-chan struct{} { return a.ready }
+
+// Stopping is closed when Run begins to stop, for whatever reason. With a disk that hangs
+// it may not come to its end.
+func (a *Agent) Stopping() <-chan struct{} { return a.stopping }
 
 // Status is what Raft knows of itself; zero before Run.
 func (a *Agent) Status() consensus.Status {

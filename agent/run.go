@@ -58,9 +58,14 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	a.startServices(serving)
 	a.startWork(work, sched)
 	a.log.Info().Str("advertise", a.advertise).Str("door", a.Addrs().Door).Str("version", a.opts.Version).Msg("agent started")
-	cause := a.wait(ctx, port, serving, work)
+	cause, broken := a.wait(ctx, port, serving, work)
+	close(a.stopping)
 	a.log.Info().AnErr("cause", cause).Msg("agent stops")
-	a.leaveInOrder(work)
+	if broken {
+		a.leaveAtOnce(work)
+	} else {
+		a.leaveInOrder(work)
+	}
 	return cause
 }
 
@@ -103,24 +108,25 @@ func (a *Agent) startWork(work *group, sched *scheduler.Scheduler) {
 	})
 }
 
-// wait returns nil when ctx ended, otherwise what failed.
-func (a *Agent) wait(ctx context.Context, port, serving, work *group) error {
+// wait returns nil when ctx ended, otherwise what failed, and whether the state or the disk
+// below it is broken.
+func (a *Agent) wait(ctx context.Context, port, serving, work *group) (cause error, broken bool) {
 	for {
 		v := a.view()
 		if v.Removed(a.self) {
-			return ErrRemoved
+			return ErrRemoved, false
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return nil, false
 		case err := <-a.fatal:
-			return err
+			return err, true
 		case <-port.ctx.Done():
-			return context.Cause(port.ctx)
+			return context.Cause(port.ctx), false
 		case <-serving.ctx.Done():
-			return context.Cause(serving.ctx)
+			return context.Cause(serving.ctx), false
 		case <-work.ctx.Done():
-			return context.Cause(work.ctx)
+			return context.Cause(work.ctx), false
 		case <-v.Newer():
 		}
 	}
@@ -157,6 +163,19 @@ func (a *Agent) leaveInOrder(work *group) {
 	defer cancel()
 	if err := a.gossip.Load().Leave(ctx); err != nil {
 		a.log.Debug().Err(err).Msg("the others were not told that this node stops")
+	}
+}
+
+// leaveAtOnce is for a node that cannot write any more, or must not: the others shall
+// notice at once, and its users go elsewhere. What is to be closed may hang with the disk,
+// for as long as that does.
+func (a *Agent) leaveAtOnce(work *group) {
+	if err := a.port.Close(); err != nil {
+		a.log.Warn().Err(err).Msg("the cluster port was not closed")
+	}
+	a.door.Close()
+	if err := work.stop(); err != nil {
+		a.log.Warn().Err(err).Msg("work ended with an error")
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 // and begins anew.
 type pipeline struct {
 	raft.AppendPipeline
+	stuck   func() bool
 	answers chan raft.AppendFuture
 	stop    chan struct{}
 	once    sync.Once
@@ -26,7 +27,7 @@ func (w *wrapper) AppendEntriesPipeline(id raft.ServerID, to raft.ServerAddress)
 	if err != nil {
 		return nil, err
 	}
-	p := &pipeline{AppendPipeline: inner, answers: make(chan raft.AppendFuture), stop: make(chan struct{}), ended: make(chan struct{})}
+	p := &pipeline{AppendPipeline: inner, stuck: w.side.stuck, answers: make(chan raft.AppendFuture), stop: make(chan struct{}), ended: make(chan struct{})}
 	go p.pass()
 	return p, nil
 }
@@ -55,6 +56,14 @@ func (p *pipeline) pass() {
 // last reports whether Raft reads nothing after an answer.
 func last(a raft.AppendFuture) bool {
 	return !a.Response().Success || a.Response().Term > a.Request().Term
+}
+
+// AppendEntries implements raft.AppendPipeline. A leader whose disk hangs sends nothing.
+func (p *pipeline) AppendEntries(req *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
+	if p.stuck() {
+		return nil, errStuck
+	}
+	return p.AppendPipeline.AppendEntries(req, resp)
 }
 
 // Consumer implements raft.AppendPipeline.

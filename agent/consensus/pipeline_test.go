@@ -75,6 +75,11 @@ func TestPipelineCloses(t *testing.T) {
 	})
 }
 
+// calm is a server whose disk is well.
+type calm struct{ side }
+
+func (calm) stuck() bool { return false }
+
 // pipelineTo is a pipeline to a server that gives the n-th request, from 1, that answer.
 func pipelineTo(t *testing.T, answer func(n int) raft.AppendEntriesResponse) raft.AppendPipeline {
 	t.Helper()
@@ -87,7 +92,7 @@ func pipelineTo(t *testing.T, answer func(n int) raft.AppendEntriesResponse) raf
 		}
 		w := newWrapper(peer.ID(name), &stream{Listener: ln, dial: func(ctx context.Context, _ peer.ID) (net.Conn, error) {
 			return host.DialContext(ctx, "tcp", "10.0.0.2:14747")
-		}}, hclog.NewNullLogger(), nil)
+		}}, hclog.NewNullLogger(), calm{})
 		t.Cleanup(func() {
 			if err := w.NetworkTransport.Close(); err != nil {
 				t.Error(err)

@@ -100,6 +100,9 @@ func (s *Store) superfluous(req *raft.InstallSnapshotRequest) (term uint64, yes 
 // reaches reports whether Raft knows of an entry of this index or a later one.
 func (s *Store) reaches(index uint64) bool { return s.raft.LastIndex() >= index }
 
+// stuck reports whether this server's disk hangs.
+func (s *Store) stuck() bool { return s.guard.stuck() }
+
 // rewind makes Raft take the end of a snapshot that it has installed for the end of its
 // log. All that changes this is an entry that is stored, so it is given the snapshot's
 // last entry to store, and the store pretends.

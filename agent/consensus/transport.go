@@ -32,6 +32,8 @@ type wrapper struct {
 type side interface {
 	// awaitUp waits while a server is known to be away, and the sender's term lasts.
 	awaitUp(raft.ServerID)
+	// stuck reports whether this server's disk hangs.
+	stuck() bool
 	// known moves a request past entries that this server has.
 	known(*raft.AppendEntriesRequest)
 	// superfluous reports whether a snapshot holds nothing new, and our term.
@@ -48,6 +50,9 @@ var (
 	_ raft.WithPreVote = (*wrapper)(nil)
 	_ raft.WithClose   = (*wrapper)(nil)
 )
+
+// errStuck means that this server's disk does not answer.
+var errStuck = errors.New("the disk hangs")
 
 // errTimeoutNow answers a TimeoutNow from the network.
 var errTimeoutNow = errors.New("an election is not started from outside")
@@ -173,8 +178,12 @@ func (w *wrapper) intercept(rpc raft.RPC) bool {
 
 // AppendEntries implements raft.Transport. Entries for a server that is away wait here
 // until it is reached: Raft's own waits between failures grow to ten seconds, and a
-// server that comes back would be kept waiting. Heartbeats are sent in any case.
+// server that comes back would be kept waiting. Heartbeats are sent in any case,
+// but by a leader whose disk hangs: the others shall elect one that can write.
 func (w *wrapper) AppendEntries(id raft.ServerID, to raft.ServerAddress, req *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	if w.side.stuck() {
+		return errStuck
+	}
 	if heartbeat := len(req.Entries) == 0 && req.PrevLogEntry == 0 && req.LeaderCommitIndex == 0; !heartbeat {
 		w.side.awaitUp(id)
 	}

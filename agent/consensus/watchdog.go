@@ -14,7 +14,8 @@ import (
 )
 
 // Bounds of the watchdog. A leader whose disk hangs keeps its followers waiting
-// (raft#503), so a hang ends the process and another node leads.
+// (raft#503): after diskSlow it is silent, so that another one leads, and after diskHung
+// its process ends.
 const (
 	diskSlow = time.Second
 	diskHung = 10 * time.Second
@@ -29,7 +30,8 @@ type watchdog struct {
 	ate    func([]*raft.Log) // what was written
 	log    zerolog.Logger
 	fatal  func(error)
-	end    atomic.Pointer[mark] // of the log; nil: not known
+	end    atomic.Pointer[mark]      // of the log; nil: not known
+	began  atomic.Pointer[time.Time] // of the write of entries that is under way; nil: none is
 }
 
 var _ raft.MonotonicLogStore = (*watchdog)(nil)
@@ -45,7 +47,10 @@ func (w *watchdog) StoreLog(l *raft.Log) error { return w.StoreLogs([]*raft.Log{
 
 // StoreLogs implements raft.LogStore.
 func (w *watchdog) StoreLogs(ls []*raft.Log) error {
+	now := time.Now()
+	w.began.Store(&now)
 	err := w.guard("write raft log", func() error { return w.LogStore.StoreLogs(ls) })
+	w.began.Store(nil)
 	if err == nil && len(ls) > 0 {
 		last := ls[len(ls)-1]
 		w.end.Store(&mark{last.Index, last.Term})
@@ -53,6 +58,13 @@ func (w *watchdog) StoreLogs(ls []*raft.Log) error {
 		w.ate(ls)
 	}
 	return err
+}
+
+// stuck reports whether entries wait for the disk for so long that this server is no good
+// leader. Raft's heartbeats would go on all the same, for they write nothing.
+func (w *watchdog) stuck() bool {
+	began := w.began.Load()
+	return began != nil && time.Since(*began) > diskSlow
 }
 
 // DeleteRange implements raft.LogStore.

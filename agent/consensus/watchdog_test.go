@@ -40,6 +40,42 @@ func TestHangingDiskEndsTheProcess(t *testing.T) {
 	})
 }
 
+// TestLeaderWithAHangingDiskIsReplaced lets the leader's disk hang under a write: another
+// one leads long before the process ends, and when the disk answers again there is one
+// leader still.
+func TestLeaderWithAHangingDiskIsReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, l := settled(t, 3)
+		defer c.stopAll()
+		l.slow.Store(int64(8 * time.Second))
+		began := time.Now()
+		go func() { _, _ = l.store.Apply(t.Context(), set("log.level", "debug")) }()
+		time.Sleep(50 * time.Millisecond)
+		l.slow.Store(0)
+		next := c.leader(l.id)
+		if _, err := next.store.Apply(t.Context(), set("log.level", "warn")); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("writes stood still for %s", took)
+		}
+		time.Sleep(10 * time.Second)
+		c.agree()
+		if err := l.fatal.Load(); err != nil {
+			t.Error(*err)
+		}
+		leaders := 0
+		for _, m := range c.nodes {
+			if m.store.Status().IsLeader {
+				leaders++
+			}
+		}
+		if leaders != 1 {
+			t.Errorf("%d lead", leaders)
+		}
+	})
+}
+
 // TestStableErrorEndsTheProcess fails to write what a voter must not forget.
 func TestStableErrorEndsTheProcess(t *testing.T) {
 	bad := errors.New("bad disk")

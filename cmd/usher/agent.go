@@ -154,7 +154,7 @@ func (p *program) serve(parent context.Context, a running, s serving) error {
 	stopDog := n.watch(ctx, a.Addrs())
 	defer stopDog()
 
-	ready, patience := a.Ready(), time.After(readyPatience)
+	ready, stopping, patience := a.Ready(), a.Stopping(), time.After(readyPatience)
 	var late <-chan time.Time // not nil once stopping
 	var asked time.Time
 	stop := func() {
@@ -168,6 +168,10 @@ func (p *program) serve(parent context.Context, a running, s serving) error {
 			return err
 		case <-late:
 			return failed("look into the log for what it waited for", "the agent did not stop within %s", s.bound)
+		case <-stopping: // by itself: it may hang with its disk
+			if stopping = nil; late == nil {
+				late = time.After(s.bound)
+			}
 		case <-ready:
 			ready = nil
 			n.say("READY=1\nSTATUS=" + addresses(a.Addrs()))

@@ -40,6 +40,12 @@ func serveIn(t *testing.T, run *fakeRun, drive func(f *fixture, over chan struct
 	return err
 }
 
+func closed() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
 func TestServeStops(t *testing.T) {
 	crash := errors.New("raft log failed")
 	tests := []struct {
@@ -66,6 +72,7 @@ func TestServeStops(t *testing.T) {
 			f.signal <- syscall.SIGTERM
 		}, "did not stop within 30s"},
 		{"too slow", &fakeRun{hang: true}, func(f *fixture, _ chan struct{}) { f.signal <- syscall.SIGTERM }, "did not stop within 30s"},
+		{"it stops by itself, and hangs", &fakeRun{hang: true, stopping: closed()}, func(*fixture, chan struct{}) {}, "did not stop within 30s"},
 		{"too slow at the demonstration's end", &fakeRun{hang: true}, func(_ *fixture, over chan struct{}) { close(over) }, "did not stop within 30s"},
 	}
 	for _, tt := range tests {

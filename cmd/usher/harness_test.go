@@ -250,15 +250,16 @@ func (m *fakeMachine) Purge(dir string) error {
 
 // fakeRun is an agent that runs until it is told to stop, or hangs.
 type fakeRun struct {
-	started chan struct{}
-	ready   chan struct{}
-	hang    bool
-	release chan struct{} // ends a hang
-	err     error
+	started  chan struct{}
+	ready    chan struct{}
+	stopping chan struct{}
+	hang     bool
+	release  chan struct{} // ends a hang
+	err      error
 }
 
 func newFakeRun() *fakeRun {
-	return &fakeRun{started: make(chan struct{}), ready: make(chan struct{})}
+	return &fakeRun{started: make(chan struct{}), ready: make(chan struct{}), stopping: make(chan struct{})}
 }
 
 func (r *fakeRun) Run(ctx context.Context) error {
@@ -269,8 +270,9 @@ func (r *fakeRun) Run(ctx context.Context) error {
 	}
 	return r.err
 }
-func (r *fakeRun) Ready() <-chan struct{} { return r.ready }
-func (r *fakeRun) ID() peer.ID            { return "aaaaaaaaaaaaaaaa" }
+func (r *fakeRun) Ready() <-chan struct{}    { return r.ready }
+func (r *fakeRun) Stopping() <-chan struct{} { return r.stopping }
+func (r *fakeRun) ID() peer.ID               { return "aaaaaaaaaaaaaaaa" }
 func (r *fakeRun) Addrs() agent.Addrs {
 	return agent.Addrs{Cluster: "10.0.0.1:14747", Advertise: "10.0.0.1:14747", Door: "10.0.0.1:8080", API: "127.0.0.1:14748"}
 }

@@ -32,6 +32,7 @@ type machine interface {
 type running interface {
 	Run(ctx context.Context) error
 	Ready() <-chan struct{}
+	Stopping() <-chan struct{}
 	ID() peer.ID
 	Addrs() agent.Addrs
 }

@@ -162,7 +162,8 @@ func (l Loss) is(kinds ...LossKind) bool {
 }
 
 // beyond reports whether more nodes were lost at a time in [begin, end] than the cluster
-// survives: of three one, of five two. Nothing is promised to users then.
+// survives: of three one, of five two. Nothing is promised to users then. How many there
+// are is not known where Input names none.
 func (e *evidence) beyond(begin, end time.Duration) bool {
 	lost := map[string]bool{}
 	for _, l := range e.losses {
@@ -170,7 +171,8 @@ func (e *evidence) beyond(begin, end time.Duration) bool {
 			lost[l.Node] = true
 		}
 	}
-	return len(lost) > (len(e.in.Nodes)-1)/2
+	n := len(e.in.Nodes)
+	return n > 0 && len(lost) > (n-1)/2
 }
 
 // String says what was tried and how it ended, for people.

@@ -22,7 +22,7 @@ Usage:
       time from its start until it knows a leader
   bench.sh control [--time DURATION] [--rounds N] [--no-etcd] [--into FILE]
       writes and reads of the replicated state on three agents: how many a second,
-      how fast, for how much processor time, and the same of etcd; under 4 minutes.
+      how fast, for how much processor time, and the same of etcd; six minutes.
       Linux
   bench.sh failover [--kills N] [--moves N] [--nodes N,N] [--no-etcd] [--into FILE]
       for how long no write is acknowledged when the leader is killed, stopped, cut

@@ -60,7 +60,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.etcd.Server, "etcd", "", "the etcd binary to measure beside it; none: skipped")
 	flags.StringVar(&o.etcd.Client, "etcd-client", "", "the program of scripts/etcdbench")
 	flags.DurationVar(&o.time, "time", 3*time.Second, "how long each measurement takes")
-	flags.IntVar(&o.rounds, "rounds", 3, "how often everything is measured")
+	flags.IntVar(&o.rounds, "rounds", 5, "how often everything is measured")
 	flags.StringVar(&o.tree, "tree", "of unknown origin", "what the binary was made from, for the output")
 	flags.BoolVar(&o.output.Markdown, "markdown", false, "print Markdown")
 	flags.StringVar(&o.output.Into, "into", "", "put it as Markdown into this page too")
@@ -126,7 +126,7 @@ func measure(ctx context.Context, o options, dir string, progress io.Writer) (*r
 			if err := os.Mkdir(own, 0o700); err != nil {
 				return nil, fmt.Errorf("make a directory: %w", err)
 			}
-			if err := r.round(ctx, s, own, o.time, progress); err != nil {
+			if err := r.round(ctx, s, own, inTurn(round), o, progress); err != nil {
 				return nil, fmt.Errorf("round %d, %s: %w", round+1, s.name, err)
 			}
 			if err := os.RemoveAll(own); err != nil {
@@ -138,7 +138,7 @@ func measure(ctx context.Context, o options, dir string, progress io.Writer) (*r
 }
 
 // round measures everything on a new cluster.
-func (r *results) round(ctx context.Context, s system, dir string, d time.Duration, progress io.Writer) (err error) {
+func (r *results) round(ctx context.Context, s system, dir string, order []scenario, o options, progress io.Writer) (err error) {
 	if err := r.syncs(ctx, dir); err != nil {
 		return err
 	}
@@ -147,8 +147,8 @@ func (r *results) round(ctx context.Context, s system, dir string, d time.Durati
 		return fmt.Errorf("open: %w", err)
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	for _, what := range scenarios {
-		got, err := c.measure(ctx, what, d)
+	for _, what := range order {
+		got, err := c.measure(ctx, what, o.time)
 		if err != nil {
 			return fmt.Errorf("%s: %w", what.name, err)
 		}

@@ -27,6 +27,7 @@ func (x *exchange) try(ctx context.Context, b binding) *failure {
 	if x.set.Session.Scope == ScopeDocument {
 		cookies = readCookies(x.header["Cookie"], cookieTag(b.session))
 	}
+	served := x.d.nodeName(b.engine.Node()) // now: a node that is being removed has no name afterwards
 	x.reply.edit = func(h http.Header) {
 		if cookies != nil {
 			cookies.rename(h, x.d.cfg.Now())
@@ -36,7 +37,7 @@ func (x *exchange) try(ctx context.Context, b binding) *failure {
 			cookies.clearDead(h, x.jar.lives, x.client.secure, maxCleared)
 		}
 		if x.set.ShowNode {
-			h[fieldNode] = []string{x.d.nodeName(b.engine.Node())}
+			h[fieldNode] = []string{served}
 		}
 	}
 	q := x.d.request(x.r, x.reply, x.header, x.body)

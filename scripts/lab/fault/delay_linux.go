@@ -29,7 +29,7 @@ func (f *delay) Healthy(ctx context.Context) error {
 }
 
 func (f *delay) Inject(ctx context.Context) (err error) {
-	f.Lost(f.Victim, history.LossCut)
+	f.Lost(f.Victim, history.LossShaky) // connections break at the begin and at the end
 	if f.relay, err = openRelay(f.Victim, f.between(20*time.Millisecond, 200*time.Millisecond)); err != nil {
 		return err
 	}

@@ -149,17 +149,25 @@ func (f *Forwarder) hop(ctx context.Context, leader peer.ID) (*hop, error) {
 		return nil, err
 	}
 	h := newHop(conn)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.closed {
+	if !f.serve(h) {
 		conn.Close()
 		return nil, errForwarderClosed
 	}
+	return h, nil
+}
+
+// serve reads a new connection's answers; false when the Forwarder is closed.
+func (f *Forwarder) serve(h *hop) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return false
+	}
 	f.wg.Go(func() {
 		h.read()
-		conn.Close()
+		h.conn.Close()
 	})
-	return h, nil
+	return true
 }
 
 // idleHop takes the one that was put back last; nil when there is none.
@@ -177,13 +185,18 @@ func (f *Forwarder) idleHop(leader peer.ID) *hop {
 	return h
 }
 
-// putBack keeps a connection for the next flight.
+// putBack keeps a connection for the next flight, or closes it.
 func (f *Forwarder) putBack(leader peer.ID, h *hop) {
+	if !f.keep(leader, h) {
+		h.conn.Close()
+	}
+}
+
+func (f *Forwarder) keep(leader peer.ID, h *hop) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed || len(f.hops[leader]) >= maxHops {
-		h.conn.Close()
-		return
+		return false
 	}
 	f.hops[leader] = append(f.hops[leader], h)
 	if h.idle == nil {
@@ -191,19 +204,28 @@ func (f *Forwarder) putBack(leader peer.ID, h *hop) {
 	} else {
 		h.idle.Reset(peerIdle)
 	}
+	return true
 }
 
 // retire closes a connection that is still idle: the leader may long be another node.
+// The connection takes the Forwarder's lock when it closes.
 func (f *Forwarder) retire(leader peer.ID, h *hop) {
+	if f.forget(leader, h) {
+		h.conn.Close()
+	}
+}
+
+// forget reports whether the connection was idle until now.
+func (f *Forwarder) forget(leader peer.ID, h *hop) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	all := f.hops[leader]
 	i := slices.Index(all, h)
 	if i < 0 {
-		return // it was taken in this moment
+		return false // it was taken in this moment
 	}
 	if f.hops[leader] = slices.Delete(all, i, i+1); len(f.hops[leader]) == 0 {
 		delete(f.hops, leader)
 	}
-	h.conn.Close()
+	return true
 }

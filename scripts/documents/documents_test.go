@@ -73,7 +73,7 @@ func TestSettings(t *testing.T) {
 	for _, file := range handwritten {
 		for _, m := range key.FindAllStringSubmatch(read(t, file), -1) {
 			group, name := m[1]+m[3], m[2]+m[4]
-			if !groups[group] || slices.Contains([]string{"md", "yaml", "json", "log", "sock"}, name) {
+			if !groups[group] || slices.Contains([]string{"md", "yaml", "json", "log", "sock", "id", "key", "crt"}, name) {
 				continue // a file, or a key of the configuration
 			}
 			if _, ok := fsm.SchemaOf(group + "." + name); !ok {

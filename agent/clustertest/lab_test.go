@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/cookiejar"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -395,6 +396,16 @@ func (b *bench) user(at *Node) user {
 	client := b.Browser()
 	client.Jar, _ = cookiejar.New(nil) // fails never
 	return user{t: b.T, door: at, client: client}
+}
+
+// through is the user at another door, with the same cookies: here doors have hosts of
+// their own, where users know them under one name.
+func (u user) through(n *Node) user {
+	from, _ := url.Parse(u.door.Door()) // fail never
+	to, _ := url.Parse(n.Door())
+	u.client.Jar.SetCookies(to, u.client.Jar.Cookies(from))
+	u.door = n
+	return u
 }
 
 // openOwn gives each node a user at its door whose session is on its own engine:

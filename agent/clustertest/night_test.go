@@ -210,7 +210,7 @@ func TestSnapshotsByTheClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, 1)
 		n := c.Node(1)
-		for key, value := range map[string]string{"snapshot.interval": "1h", "snapshot.keep": "3"} {
+		for key, value := range map[string]string{"snapshot.interval": "6m", "snapshot.keep": "3"} {
 			if _, err := n.API().SetSetting(t.Context(), key, value); err != nil {
 				t.Fatal(err)
 			}
@@ -221,10 +221,10 @@ func TestSnapshotsByTheClock(t *testing.T) {
 		if len(first) != 1 {
 			t.Fatalf("after three minutes: %v", first)
 		}
-		time.Sleep(5 * time.Hour)
+		time.Sleep(30 * time.Minute)
 		files := saved()
 		if len(files) != 3 || files[0] == first[0] {
-			t.Fatalf("after five hours: %v", files)
+			t.Fatalf("after half an hour: %v", files)
 		}
 		f, err := os.Open(files[2])
 		if err != nil {
@@ -235,13 +235,13 @@ func TestSnapshotsByTheClock(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.Header.Unconfirmed || time.Since(s.Header.Taken) > 2*time.Hour || s.State.View().Text("snapshot.keep") != "3" {
+		if s.Header.Unconfirmed || time.Since(s.Header.Taken) > 12*time.Minute || s.State.View().Text("snapshot.keep") != "3" {
 			t.Errorf("the newest: %+v", s.Header)
 		}
 		if _, err := n.API().SetSetting(t.Context(), "snapshot.interval", "0s"); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(5 * time.Hour)
+		time.Sleep(30 * time.Minute)
 		if again := saved(); len(again) != 3 || again[2] != files[2] {
 			t.Errorf("switched off: %v", again)
 		}

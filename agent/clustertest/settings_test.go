@@ -334,8 +334,7 @@ func (b *bench) fills(n *Node) bool {
 func (b *bench) waitsForNodes(n *Node) bool {
 	defer b.settle()
 	owner := b.next(n)
-	u := b.own[owner.Name]
-	u.door = n
+	u := b.own[owner.Name].through(n)
 	b.Net.Isolate(owner.Host)
 	heal := time.AfterFunc(2*time.Second, func() { b.Net.HealHost(owner.Host) })
 	defer heal.Stop()

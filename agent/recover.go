@@ -17,6 +17,7 @@ import (
 	"github.com/ushercluster/usher/agent/admin"
 	"github.com/ushercluster/usher/agent/config"
 	"github.com/ushercluster/usher/agent/consensus"
+	"github.com/ushercluster/usher/agent/durable"
 	"github.com/ushercluster/usher/agent/identity"
 	"github.com/ushercluster/usher/agent/peer"
 	"github.com/ushercluster/usher/fsm"
@@ -231,6 +232,9 @@ func (r *Recovery) put(dataDir string, self peer.ID, s consensus.Survivor) error
 	if err := errors.Join(stores.GoOn(self, s), stores.Close()); err != nil {
 		return fmt.Errorf("recover: %w", err)
 	}
+	if err := durable.SyncDir(next); err != nil {
+		return fmt.Errorf("recover: %w", err)
+	}
 	if err := os.Mkdir(r.Backup, 0o700); err != nil {
 		return fmt.Errorf("recover: %w", err)
 	}
@@ -246,7 +250,7 @@ func (r *Recovery) put(dataDir string, self peer.ID, s consensus.Survivor) error
 
 // moveInto moves a file that may not be there.
 func moveInto(dir, path string) error {
-	err := os.Rename(path, filepath.Join(dir, filepath.Base(path)))
+	err := durable.Rename(path, filepath.Join(dir, filepath.Base(path)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -259,7 +263,7 @@ func finishRecovery(dataDir string) (done bool, err error) {
 	if unfinished, err := recoveryUnfinished(dataDir); !unfinished || err != nil {
 		return false, err
 	}
-	if err := os.Rename(filepath.Join(dataDir, recoveredName), filepath.Join(dataDir, raftDirName)); err != nil {
+	if err := durable.Rename(filepath.Join(dataDir, recoveredName), filepath.Join(dataDir, raftDirName)); err != nil {
 		return false, fmt.Errorf("finish the recovery: %w", err)
 	}
 	return true, nil

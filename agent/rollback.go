@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/ushercluster/usher/agent/consensus"
+	"github.com/ushercluster/usher/agent/durable"
 	"github.com/ushercluster/usher/agent/logs"
 	"github.com/ushercluster/usher/agent/peer"
 )
@@ -166,7 +166,7 @@ func (a *Agent) setStateAside() error {
 	suffix := ".rolled-back-" + a.now().UTC().Format("20060102T150405")
 	for _, name := range []string{raftDirName, cacheFileName} {
 		path := filepath.Join(a.cfg.DataDir, name)
-		if err := os.Rename(path, path+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := durable.Rename(path, path+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("set old state aside: %w", err)
 		}
 	}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ushercluster/usher/agent/durable"
 )
 
 // Every server saves a snapshot by itself, so that each disk holds some, and whichever
@@ -137,6 +139,9 @@ func (k *keeper) save(ctx context.Context) error {
 	if err := os.MkdirAll(k.dir, 0o700); err != nil {
 		return fmt.Errorf("save snapshot: %w", err)
 	}
+	if err := k.sweep(); err != nil {
+		return fmt.Errorf("save snapshot: %w", err)
+	}
 	rctx, cancel := context.WithTimeout(ctx, snapshotConfirm)
 	_, unconfirmed := k.store.Read(rctx)
 	cancel()
@@ -150,13 +155,29 @@ func (k *keeper) save(ctx context.Context) error {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(path+snapshotTempMark, path)
+		err = durable.Rename(path+snapshotTempMark, path)
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("save snapshot: %w", err), os.Remove(path+snapshotTempMark))
 	}
 	k.newest.Set(float64(k.now().Unix()))
 	k.log.Info().Str("file", path).Bool("newest", unconfirmed == nil).Msg("snapshot saved")
+	return nil
+}
+
+// sweep removes what a crash cut short.
+func (k *keeper) sweep() error {
+	entries, err := os.ReadDir(k.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), k.prefix()) && strings.HasSuffix(e.Name(), snapshotSuffix+snapshotTempMark) {
+			if err := os.Remove(filepath.Join(k.dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 

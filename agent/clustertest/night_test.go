@@ -216,10 +216,17 @@ func TestSnapshotsByTheClock(t *testing.T) {
 			}
 		}
 		saved := func() []string { return n.saved(t) }
+		left := filepath.Join(n.Config.DataDir, "snapshots", n.Agent.ID().Short()+"-19991231T235959Z.usher-snapshot.part")
+		if err := os.MkdirAll(filepath.Dir(left), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(left, []byte("cut short"), 0o600); err != nil {
+			t.Fatal(err)
+		}
 		time.Sleep(3 * time.Minute)
 		first := saved()
 		if len(first) != 1 {
-			t.Fatalf("after three minutes: %v", first)
+			t.Fatalf("after three minutes, what a crash left included: %v", first)
 		}
 		time.Sleep(30 * time.Minute)
 		files := saved()

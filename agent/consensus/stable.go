@@ -7,11 +7,12 @@ import (
 	"hash/crc32"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/hashicorp/raft"
 	boltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
+
+	"github.com/ushercluster/usher/agent/durable"
 )
 
 // summed is a stable store whose values end in a check sum: bbolt has none for them,
@@ -131,7 +132,7 @@ func openStable(path string) (*boltdb.BoltStore, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := errors.Join(db.Close(), os.Rename(fresh, path), syncDir(filepath.Dir(path))); err != nil {
+		if err := errors.Join(db.Close(), durable.Rename(fresh, path)); err != nil {
 			return nil, err
 		}
 	}
@@ -146,14 +147,4 @@ func boltAt(path string) (db *boltdb.BoltStore, err error) {
 		return err
 	})
 	return db, err
-}
-
-// syncDir makes a rename durable where directories can be synced.
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	_ = d.Sync() // not every system can; the file itself is synced
-	return d.Close()
 }

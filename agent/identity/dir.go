@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/ushercluster/usher/agent/durable"
 	"github.com/ushercluster/usher/agent/peer"
 )
 
@@ -72,7 +73,7 @@ func makeDir(path string) error {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 // tighten closes an empty directory to others, as packages and container volumes

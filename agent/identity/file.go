@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/ushercluster/usher/agent/durable"
 )
 
 // maxFileBytes bounds a node file. The largest, ca.pem, takes about 1 KiB a CA.
@@ -62,10 +64,7 @@ func writeFile(dir, name string, content []byte) (err error) {
 		err = closeErr
 	}
 	if err == nil {
-		err = os.Rename(temp, filepath.Join(dir, name))
-	}
-	if err == nil {
-		err = syncDir(dir)
+		err = durable.Rename(temp, filepath.Join(dir, name))
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
@@ -82,7 +81,7 @@ func removeFile(dir, name string) error {
 		return nil
 	}
 	if err == nil {
-		err = syncDir(dir)
+		err = durable.SyncDir(dir)
 	}
 	if err != nil {
 		return fmt.Errorf("remove %s: %w", name, err)

@@ -7,6 +7,3 @@ import "io/fs"
 // looseMode is false where access is not a matter of mode bits: there the
 // directory inherits its access list.
 func looseMode(fs.FileMode) bool { return false }
-
-// syncDir does nothing: a directory cannot be flushed by itself here.
-func syncDir(string) error { return nil }

@@ -17,6 +17,7 @@ import (
 	"github.com/ushercluster/usher/agent"
 	"github.com/ushercluster/usher/agent/admin"
 	"github.com/ushercluster/usher/agent/backup"
+	"github.com/ushercluster/usher/agent/durable"
 	"github.com/ushercluster/usher/agent/identity"
 )
 
@@ -171,7 +172,7 @@ func writeWhole(path string, write func(*os.File) error) error {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
+		err = durable.Rename(f.Name(), path)
 	}
 	if err != nil {
 		if rerr := os.Remove(f.Name()); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {

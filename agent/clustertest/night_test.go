@@ -51,6 +51,7 @@ func TestAllDisksLost(t *testing.T) {
 			t.Fatal(err)
 		}
 		m := c.Add()
+		m.Config.API.Listen = m.Host.IP() + ":14748" // over its socket a token is not looked at
 		restore := func(key identity.RecoveryKey, b []byte) (agent.InitResult, error) {
 			return agent.Restore(t.Context(), m.Config, agent.RestoreOptions{From: bytes.NewReader(b), Key: key, By: "root", Now: time.Now})
 		}
@@ -88,9 +89,11 @@ func TestAllDisksLost(t *testing.T) {
 			t.Errorf("%d nodes", len(v.Nodes()))
 		}
 		// The first administrator's token is good still.
-		status, err := tokenClient(c, m).Whoami(t.Context())
-		if err != nil {
-			t.Errorf("the old token: %v, %+v", err, status)
+		if who, err := tokenClient(c, m, c.Token).Whoami(t.Context()); err != nil {
+			t.Errorf("the old token: %v, %+v", err, who)
+		}
+		if who, err := tokenClient(c, m, c.Token+"x").Whoami(t.Context()); err == nil {
+			t.Errorf("no token of ours: %+v", who)
 		}
 		// A machine of the old cluster finds no way in, and does no harm.
 		old := c.Node(1)
@@ -290,9 +293,9 @@ func (n *Node) saved(t *testing.T) []string {
 	return files
 }
 
-func tokenClient(c *Cluster, n *Node) *admin.Client {
+func tokenClient(c *Cluster, n *Node, token string) *admin.Client {
 	c.T.Helper()
-	client, err := admin.NewClient(admin.ClientConfig{Address: "unix:" + n.Config.API.Socket, Token: c.Token, Dial: n.Host.DialContext})
+	client, err := admin.NewClient(admin.ClientConfig{Address: "http://" + n.Config.API.Listen, Token: token, Dial: n.Host.DialContext})
 	if err != nil {
 		c.T.Fatal(err)
 	}

@@ -178,6 +178,10 @@ func removeNode(c *call, _ Nothing) (Nothing, error) {
 	if err != nil {
 		return Nothing{}, err
 	}
-	_, err = c.applied(c.s.cfg.Backend.RemoveNode(c.asCaller(), p, force))
+	r, err := c.s.cfg.Backend.RemoveNode(c.asCaller(), p, force)
+	if n.ID == c.self() && err == nil && r.Err() == nil {
+		return Nothing{}, nil // nobody tells a node that is out of the cluster what was written
+	}
+	_, err = c.applied(r, err)
 	return Nothing{}, err
 }

@@ -298,3 +298,23 @@ func TestWriteWaitsForItsNode(t *testing.T) {
 		b.behind.Store(nil)
 	})
 }
+
+// TestNodeRemovesItself is answered at once, though its state never shows that: the
+// others do not speak with it any more.
+func TestNodeRemovesItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		defer r.close()
+		b := r.node[n2].b
+		old := b.View().WithNewer(make(chan struct{}))
+		b.behind.Store(&old)
+		got := r.do(context.Background(), n2, originTCP, request{method: "DELETE", path: "/v1/nodes/" + string(n2) + "?force=true", token: r.tok.admin})
+		if got.status >= 300 {
+			t.Errorf("%d %s", got.status, got.body)
+		}
+		if row := r.tr.fsm.View().Node(n2); row != nil {
+			t.Errorf("it is still there: %+v", row)
+		}
+		b.behind.Store(nil)
+	})
+}

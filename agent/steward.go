@@ -234,8 +234,8 @@ func (a *Agent) seen(id peer.ID) (peer.Status, time.Time) {
 	return peer.StatusUnknown, time.Time{}
 }
 
-// moveCentral moves the central role to a voter; "" lets it choose the live voter
-// with the lowest ID.
+// moveCentral moves the central role to a voter; "" lets it choose another one than the
+// one that has it: the live voter with the lowest ID.
 func (a *Agent) moveCentral(ctx context.Context, to peer.ID) error {
 	st, err := a.store.AwaitLeader(ctx)
 	if err != nil {
@@ -243,9 +243,12 @@ func (a *Agent) moveCentral(ctx context.Context, to peer.ID) error {
 	}
 	if to == "" {
 		for _, id := range st.Voters {
-			if id != a.self && a.reachable(id) && a.view().Node(id) != nil && (to == "" || id < to) {
+			if id != st.Leader && id != a.self && a.reachable(id) && a.view().Node(id) != nil && (to == "" || id < to) {
 				to = id
 			}
+		}
+		if to == "" && !st.IsLeader && slices.Contains(st.Voters, a.self) {
+			to = a.self // last, for this node may be about to stop
 		}
 	}
 	switch {

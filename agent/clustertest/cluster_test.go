@@ -407,6 +407,17 @@ func TestPlannedMoveOfTheCentralRole(t *testing.T) {
 				t.Fatalf("%s is central, want %s", got.Name, to.Name)
 			}
 		}
+		// Whoever is asked, whoever leads: without a name it is another one.
+		for _, leads := range c.Up() {
+			for _, asked := range c.Up() {
+				if _, err := asked.API().MoveCentral(t.Context(), leads.Name); err != nil {
+					t.Fatal(err)
+				}
+				if got, err := asked.API().MoveCentral(t.Context(), ""); err != nil || got.Node == nil || got.Node.Name == leads.Name {
+					t.Fatalf("away from %s, asked at %s: %+v, %v", leads.Name, asked.Name, got, err)
+				}
+			}
+		}
 	})
 }
 

@@ -91,11 +91,16 @@ func (s *session) connect() *socket {
 		}
 		return nil
 	}
-	k.listen(s.l.cut)
 	s.keep(resp.Header)
-	if node := resp.Header.Get(nodeHeader); node != "" {
-		s.owner = node
+	node := resp.Header.Get(nodeHeader)
+	if node == "" { // of a door that has no settings yet
+		_ = conn.CloseNow()
+		op.Outcome, op.Detail = history.Unknown, "open: the answer does not say whose it is"
+		s.l.record(op)
+		return nil
 	}
+	k.listen(s.l.cut)
+	s.owner = node
 	op.Outcome, op.Value = history.OK, s.owner
 	s.l.record(op)
 	return k

@@ -20,7 +20,8 @@ import (
 // handshakes and address look-ups need until then.
 
 const (
-	cacheInterval = 10 * time.Second
+	cacheInterval = 10 * time.Second // between two that differ in what can wait
+	cacheSoon     = time.Second      // and in what doors go by
 	cacheFirst    = 250 * time.Millisecond
 )
 
@@ -54,11 +55,32 @@ func readCache(path string, log zerolog.Logger) *fsm.View {
 	return nil
 }
 
-// keepCache writes the cache whenever the state moved, at most every ten seconds,
-// and once more at the end. The first time it writes as soon as there is a state: a
-// node that joined and is killed at once must know the others when it comes back.
+// basics is when the rows that doors and handshakes go by last changed.
+type basics struct {
+	settings, nodes, secrets int // rows: a deletion leaves no other trace
+	modified                 uint64
+}
+
+func basicsOf(v fsm.View) basics {
+	settings, nodes, secrets := v.SettingRows(), v.Nodes(), v.Secrets("")
+	b := basics{settings: len(settings), nodes: len(nodes), secrets: len(secrets)}
+	for _, r := range settings {
+		b.modified = max(b.modified, r.Modified)
+	}
+	for _, r := range nodes {
+		b.modified = max(b.modified, r.Modified)
+	}
+	for _, r := range secrets {
+		b.modified = max(b.modified, r.Modified)
+	}
+	return b
+}
+
+// keepCache writes the cache a second after something that doors go by has changed, for
+// all else at most every ten seconds, and once more at the end. The first time it writes as
+// soon as there is a state: a node that joined and is killed at once must know the others
+// when it comes back.
 func (s *Store) keepCache() {
-	var written uint64
 	for v := s.cfg.FSM.View(); v.Cluster() == nil; v = s.cfg.FSM.View() {
 		select {
 		case <-v.Newer():
@@ -66,27 +88,38 @@ func (s *Store) keepCache() {
 			return
 		}
 	}
-	t := time.NewTimer(cacheFirst)
-	defer t.Stop()
-	for {
-		var ended bool
+	var (
+		written uint64    // the revision that is in the file
+		known   basics    // when it was tried last
+		at      time.Time // that was
+		took    time.Duration
+	)
+	for wait, ended := cacheFirst, false; !ended; wait = max(cacheSoon, 20*took) { // a large one not all the time
+		t := time.NewTimer(wait)
 		select {
 		case <-t.C:
-			t.Reset(cacheInterval)
 		case <-s.stop:
 			ended = true
 		}
+		t.Stop()
 		v := s.cfg.FSM.View()
+		now := basicsOf(v)
 		old := s.cached != nil && v.Revision() < s.cached.Revision()
-		if v.Revision() != written && v.Cluster() != nil && !old {
+		if v.Cluster() != nil && !old && v.Revision() != written && (ended || now != known || time.Since(at) >= cacheInterval) {
+			at = time.Now()
 			if err := writeCache(s.cfg.Cache, v); err != nil {
 				s.log.Error().Err(err).Msg("cannot write the state cache")
 			} else {
 				written = v.Revision()
 			}
+			known, took = now, time.Since(at)
 		}
-		if ended {
-			return
+		if ended || v.Revision() != written {
+			continue
+		}
+		select { // nothing to look at until then
+		case <-v.Newer():
+		case <-s.stop: // one more look
 		}
 	}
 }

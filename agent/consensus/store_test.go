@@ -70,6 +70,44 @@ func TestElectWriteIsolateHeal(t *testing.T) {
 	})
 }
 
+// TestCacheFollowsWhatDoorsGoBy looks into the file while the node lives: a power cut asks
+// nobody to write it once more.
+func TestCacheFollowsWhatDoorsGoBy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTrio(t)
+		defer c.stopAll()
+		l := c.leader("")
+		path := filepath.Join(c.nodes[l.id].dir, "state.cache")
+		apply := func(p fsm.Proposal) uint64 {
+			r, err := l.store.Apply(t.Context(), p)
+			if err != nil || r.Err() != nil {
+				t.Fatal(err, r.Err())
+			}
+			return r.Revision
+		}
+		cached := func() fsm.View {
+			v, _ := CachedView(path, c.log(l.id))
+			return v
+		}
+		for _, scope := range []string{"document", "browser", "document"} {
+			apply(set("session.scope", scope))
+			time.Sleep(cacheSoon + cacheFirst)
+			if got := cached().Text("session.scope"); got != scope {
+				t.Fatalf("scope %q a second after it became %q", got, scope)
+			}
+		}
+		rev := apply(fsm.Proposal{Command: &fsm.PutTask{Task: fsm.Task{Name: "nightly", Document: "sales", Every: time.Hour, Attempts: 1, Timeout: time.Minute, CatchUp: time.Minute}}})
+		time.Sleep(cacheInterval / 2)
+		if got := cached().Revision(); got >= rev {
+			t.Errorf("revision %d is cached already: a task can wait", got)
+		}
+		time.Sleep(cacheInterval)
+		if got := cached().Revision(); got < rev {
+			t.Errorf("revision %d is cached, want %d", got, rev)
+		}
+	})
+}
+
 func TestCacheServesBeforeThereIsALeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newTrio(t)

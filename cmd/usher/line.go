@@ -173,7 +173,8 @@ func (a *arranger) unknownFlag(name, word string) error {
 	} else if len(a.path) == 0 {
 		next = "write the command first: usher COMMAND --" + name
 	}
-	return usage(next, "%s has no flag --%s", commandName(a.path), name)
+	typed, _, _ := strings.Cut(word, "=")
+	return usage(next, "%s has no flag %s", commandName(a.path), typed)
 }
 
 // takesValue reports whether what looks like a flag may be meant as the value of a

@@ -114,6 +114,9 @@ func (b backend) RemoveNode(ctx context.Context, p fsm.Proposal, force bool) (fs
 			alive++
 		}
 	}
+	if !force && voters == 0 && slices.Contains(st.Voters, cmd.ID) {
+		return fsm.Result{}, &fsm.Error{Code: fsm.CodeState, Message: "this is the last server: without it there is no cluster, and settings, tasks and tokens are gone; --force does it all the same"}
+	}
 	if !force && slices.Contains(st.Voters, cmd.ID) && alive <= voters/2 {
 		return fsm.Result{}, &fsm.Error{Code: fsm.CodeState, Message: fmt.Sprintf(
 			"without this node only %d of %d voters would be alive, no majority, and nothing could be changed any more: bring the others up first, or remove those that are lost; --force does it all the same", alive, voters)}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -112,7 +113,7 @@ func Recover(ctx context.Context, cfg config.Config, o RecoverOptions) (Recovery
 	if err != nil {
 		return Recovery{}, permanent(err)
 	}
-	r.Backup = filepath.Join(cfg.DataDir, "before-recovery-"+o.Now().UTC().Format("20060102T150405"))
+	r.Backup = backupName(cfg.DataDir, o.Now())
 	if err := r.askOthers(ctx, node, survivor, o); err != nil {
 		return r, err
 	}
@@ -246,6 +247,17 @@ func (r *Recovery) put(dataDir string, self peer.ID, s consensus.Survivor) error
 	}
 	_, err = finishRecovery(dataDir)
 	return err
+}
+
+// backupName is a directory that is not there yet.
+func backupName(dataDir string, now time.Time) string {
+	name := filepath.Join(dataDir, "before-recovery-"+now.UTC().Format("20060102T150405"))
+	for n, path := 2, name; ; n++ {
+		if _, err := os.Lstat(path); err != nil {
+			return path
+		}
+		path = name + "-" + strconv.Itoa(n)
+	}
 }
 
 // moveInto moves a file that may not be there.

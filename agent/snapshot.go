@@ -133,7 +133,7 @@ func OpenSnapshot(from io.Reader, key identity.RecoveryKey) (*Snapshot, error) {
 func (s *Snapshot) readKeys(r io.Reader) error {
 	var n [4]byte
 	if _, err := io.ReadFull(r, n[:]); err != nil {
-		return fmt.Errorf("%w: %w", backup.ErrDamaged, err)
+		return damaged(err)
 	}
 	size := binary.BigEndian.Uint32(n[:])
 	if size > maxKeyRing {
@@ -141,11 +141,11 @@ func (s *Snapshot) readKeys(r io.Reader) error {
 	}
 	text := make([]byte, size)
 	if _, err := io.ReadFull(r, text); err != nil {
-		return fmt.Errorf("%w: %w", backup.ErrDamaged, err)
+		return damaged(err)
 	}
 	var ring keyRing
 	if err := json.Unmarshal(text, &ring); err != nil {
-		return fmt.Errorf("%w: %w", backup.ErrDamaged, err)
+		return damaged(err)
 	}
 	for id, k := range ring.Keys {
 		if len(k) != len(identity.DataKey{}) {
@@ -183,4 +183,12 @@ func (s *Snapshot) secrets(dk identity.DataKey, keyID uint64) ([]fsm.Secret, err
 // Snapshot implements admin.Backend.
 func (b backend) Snapshot(_ context.Context, w io.Writer, confirmed bool) error {
 	return b.writeSnapshot(w, confirmed)
+}
+
+// damaged says of what is read from a snapshot that it is none, unless the reader did.
+func damaged(err error) error {
+	if errors.Is(err, backup.ErrDamaged) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", backup.ErrDamaged, err)
 }

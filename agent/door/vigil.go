@@ -198,9 +198,8 @@ func (d *Door) inquiry(id peer.ID) {
 		return
 	}
 	d.peers.to(id).CutSilent()
-	if s == gone {
-		closeSockets(d.sockets.of(func(node peer.ID) bool { return node == id }), closeServiceRestart)
-	}
+	// Nothing comes through these; whoever opens another one gets it by way of the witness.
+	closeSockets(d.sockets.of(func(node peer.ID) bool { return node == id }), closeServiceRestart)
 }
 
 // testimony is what another agent says.

@@ -237,3 +237,40 @@ func TestSocketOfSilentOwner(t *testing.T) {
 		s.net.HealAll()
 	})
 }
+
+// Where this door alone does not reach the owner, the browser comes back to the same
+// engine, through the other agent.
+func TestSocketOfOwnerUnheardHere(t *testing.T) {
+	bubble(t, 3, func(s *site) {
+		b, owner := s.bound()
+		defer b.leaveConnections()
+		owner.engine.on(echo)
+		first, _, err := b.dial(s.nodes[0], "/socket")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer first.CloseNow()
+		time.Sleep(5 * time.Second)
+		s.net.Cut(s.nodes[0].host, owner.host)
+		began := time.Now()
+		if code := <-first.code; code != closeServiceRestart {
+			t.Errorf("close code %d", code)
+		}
+		within(t, began, time.Second, 1500*time.Millisecond)
+		before := owner.engine.requests()
+		second, _, err := b.dial(s.nodes[0], "/socket")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer second.CloseNow()
+		if n := owner.engine.requests() - before; n != 1 {
+			t.Errorf("its engine got %d requests, want the WebSocket's", n)
+		}
+		select { // though this door goes on asking the owner in vain
+		case code := <-second.code:
+			t.Errorf("it ended with %d", code)
+		case <-time.After(10 * time.Second):
+		}
+		s.net.HealAll()
+	})
+}

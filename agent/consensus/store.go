@@ -148,7 +148,7 @@ func Open(cfg Config) (*Store, error) {
 
 // openRaft starts Raft.
 func (s *Store) openRaft(notify chan<- bool) error {
-	hl := logs.HCLog(s.log, raft.ErrTransportShutdown, raft.ErrRaftShutdown)
+	hl := logs.HCLog(s.log, raft.ErrTransportShutdown, raft.ErrPipelineShutdown, raft.ErrRaftShutdown)
 	rc := raft.DefaultConfig()
 	rc.LocalID = raft.ServerID(s.cfg.Self)
 	rc.HeartbeatTimeout, rc.ElectionTimeout, rc.LeaderLeaseTimeout = s.cfg.Election, s.cfg.Election, s.cfg.Election

@@ -152,7 +152,7 @@ func (n *fakeNode) putSetting(w http.ResponseWriter, r *http.Request) {
 	}
 	n.c.revision++
 	row := admin.Setting{Key: key, Value: in.Value, Row: admin.Row{Modified: n.c.revision}}
-	if !n.c.forget || n.c.revision%50 != 0 {
+	if !n.c.forget || n.c.revision%10 != 0 {
 		n.c.settings[key] = row
 	}
 	n.answer(w, 200, row)

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/ushercluster/usher/agent/consensus"
@@ -26,6 +27,35 @@ func TestBusyIsSaid(t *testing.T) {
 	var not *consensus.NotSentError
 	if !errors.Is(err, consensus.ErrBusy) || !errors.As(err, &not) {
 		t.Errorf("a follower's own command: %v", err)
+	}
+}
+
+// TestMaybeDone holds that an answer says so when the write may have been carried out, and
+// does not when it certainly was not.
+func TestMaybeDone(t *testing.T) {
+	r := newRig(t)
+	alone := &consensus.QuorumError{Reachable: 1, Voters: 3}
+	for _, tc := range []struct {
+		err       error
+		status    int
+		code      Code
+		maybeDone bool
+	}{
+		{alone, 503, CodeNoQuorum, false},
+		{fmt.Errorf("%w: %w", alone, consensus.ErrUnknown), 503, CodeNoQuorum, true},
+		{consensus.ErrUnknown, 504, CodeUnknownOutcome, true},
+		{consensus.ErrBusy, 503, CodeBusy, false},
+		{fmt.Errorf("%w: %w", consensus.ErrUnknown, consensus.ErrBusy), 504, CodeUnknownOutcome, true},
+		{consensus.ErrDenied, 403, CodeDenied, false},
+		{fmt.Errorf("%w: %w", consensus.ErrUnknown, consensus.ErrDenied), 504, CodeUnknownOutcome, true},
+		{consensus.ErrClosed, 503, CodeClosing, false},
+		{fmt.Errorf("%w: %w", consensus.ErrUnknown, consensus.ErrClosed), 504, CodeUnknownOutcome, true},
+	} {
+		r.node[n1].b.onApply = func(fsm.Proposal) error { return tc.err }
+		got := r.admin(request{method: "PUT", path: "/v1/settings/log.level", body: `{"value": "warn"}`})
+		if p := got.problem(t); got.status != tc.status || p.Code != tc.code || p.MaybeDone != tc.maybeDone {
+			t.Errorf("%v: %d %s", tc.err, got.status, got.body)
+		}
 	}
 }
 

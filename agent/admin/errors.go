@@ -35,17 +35,21 @@ func (c *call) problemOf(err error) *Problem {
 	switch {
 	case errors.As(err, &refused):
 		return c.refusal(refused)
+	case errors.Is(err, consensus.ErrNoQuorum):
+		q := problem(http.StatusServiceUnavailable, CodeNoQuorum, quorumDetail(err),
+			"bring a majority of the servers back; usher status shows which are away")
+		q.MaybeDone = errors.Is(err, consensus.ErrUnknown)
+		return retry(q)
+	case errors.Is(err, consensus.ErrUnknown):
+		u := problem(http.StatusGatewayTimeout, CodeUnknownOutcome, "it was sent, and it is not known whether it was carried out",
+			"read the state; with the same Idempotency-Key it can be repeated safely")
+		u.MaybeDone = true
+		return u
 	case errors.Is(err, consensus.ErrDenied):
 		if errors.As(err, &p) {
 			return p
 		}
 		return problem(http.StatusForbidden, CodeDenied, "the central node did not accept the caller", "")
-	case errors.Is(err, consensus.ErrNoQuorum):
-		return retry(problem(http.StatusServiceUnavailable, CodeNoQuorum, quorumDetail(err),
-			"bring a majority of the servers back; usher status shows which are away"))
-	case errors.Is(err, consensus.ErrUnknown):
-		return problem(http.StatusGatewayTimeout, CodeUnknownOutcome, "it was sent, and it is not known whether it was carried out",
-			"read the state; with the same Idempotency-Key it can be repeated safely")
 	case errors.Is(err, consensus.ErrBusy):
 		return busy()
 	case errors.Is(err, consensus.ErrClosed), errors.Is(err, context.Canceled):

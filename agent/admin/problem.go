@@ -15,6 +15,10 @@ type Problem struct {
 	Code   Code   `json:"code"`
 	Next   string `json:"next,omitempty"` // what to do about it
 
+	// MaybeDone says that the request was carried out, or may have been or may still be. Without
+	// it no_quorum, busy and all with a status below 500 say that nothing was done.
+	MaybeDone bool `json:"maybe_done,omitempty"`
+
 	Revision   uint64 `json:"-"` // X-Usher-Index
 	RetryAfter int    `json:"-"` // seconds; 0: not said
 }

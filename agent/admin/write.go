@@ -98,7 +98,7 @@ func (c *call) applied(r fsm.Result, err error) (fsm.Result, error) {
 	if err != nil {
 		p := problem(http.StatusServiceUnavailable, CodeBehind,
 			fmt.Sprintf("it was carried out at revision %d, which this node has not reached yet", r.Revision), "read it again later; do not repeat it")
-		p.RetryAfter = 1
+		p.RetryAfter, p.MaybeDone = 1, true
 		return r, p
 	}
 	c.show(v)

@@ -37,8 +37,9 @@ var ErrNotLeader = errors.New("not the leader")
 // Apply carries a command out on the cluster's state and returns its result, from
 // whichever node it is called. It tries for at most ten seconds, always with the
 // same command ID, so that the command is applied once at most. Errors: *fsm.Error
-// when the state refused it, ErrNoQuorum, ErrUnknown (also joined with ErrNoQuorum
-// when it was sent before the quorum was lost), or the context's.
+// when the state refused it, ErrNoQuorum, ErrBusy, ErrDenied, ErrClosed, ErrUnknown (also
+// joined with one of the others when an earlier try had been sent), or the context's.
+// Without ErrUnknown, ErrNoQuorum, ErrBusy and ErrDenied say that nothing was done.
 func (s *Store) Apply(ctx context.Context, p fsm.Proposal) (fsm.Result, error) {
 	if err := s.prepare(&p); err != nil {
 		return fsm.Result{}, err
@@ -81,7 +82,7 @@ func (s *Store) retry(ctx context.Context, p fsm.Proposal) (fsm.Result, error) {
 			}
 			leaderless = time.Now() // now: the try may have taken long
 			if final(err) {
-				return fsm.Result{}, err
+				return fsm.Result{}, undecided(err, sent)
 			}
 			var not *NotSentError
 			sent = sent || !errors.As(err, &not)
@@ -98,6 +99,16 @@ func (s *Store) retry(ctx context.Context, p fsm.Proposal) (fsm.Result, error) {
 func final(err error) bool {
 	var refused *fsm.Error
 	return errors.As(err, &refused) || errors.Is(err, ErrDenied) || errors.Is(err, ErrClosed) || errors.Is(err, ErrBusy)
+}
+
+// undecided adds to the end of trying what an earlier try leaves open, if one was sent: of
+// that only the state's own refusal says something, because it knows the command by its ID.
+func undecided(err error, sent bool) error {
+	var refused *fsm.Error
+	if !sent || errors.As(err, &refused) {
+		return err
+	}
+	return fmt.Errorf("%w (last try: %w)", ErrUnknown, err)
 }
 
 // ErrDenied means that the leader did not accept the caller.

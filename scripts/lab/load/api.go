@@ -60,9 +60,9 @@ func (a *asker) exchange(n Node, node int, method, path, body string, fields []f
 }
 
 // outcome is what a client may conclude from an answer of the admin API. Of its problems,
-// those that deny, find fault with the request or its precondition, and busy say that
-// nothing was done. All others may come after the command was sent: no_quorum and closing
-// too, and behind comes after it was carried out.
+// those that deny, find fault with the request or its precondition, busy, and no_quorum that
+// does not add that it may be done say that nothing was. All others may come after the command
+// was sent, closing too, and behind comes after it was carried out.
 func outcome(a answer, err error) (history.Outcome, string) {
 	switch {
 	case errors.Is(err, errNotSent):
@@ -79,7 +79,7 @@ func outcome(a answer, err error) (history.Outcome, string) {
 		return history.Unknown, fmt.Sprintf("answered %d without a problem document", a.status)
 	}
 	detail := fmt.Sprintf("%d %s: %s", a.status, p.Code, p.Detail)
-	if a.status < 500 || p.Code == admin.CodeBusy {
+	if a.status < 500 || p.Code == admin.CodeBusy || p.Code == admin.CodeNoQuorum && !p.MaybeDone {
 		return history.Refused, detail
 	}
 	return history.Unknown, detail

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
@@ -181,7 +180,7 @@ func (s *Snapshot) secrets(dk identity.DataKey, keyID uint64) ([]fsm.Secret, err
 }
 
 // Snapshot implements admin.Backend.
-func (b backend) Snapshot(_ context.Context, w io.Writer, confirmed bool) error {
+func (b backend) Snapshot(w io.Writer, confirmed bool) error {
 	return b.writeSnapshot(w, confirmed)
 }
 

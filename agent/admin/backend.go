@@ -68,7 +68,7 @@ type Backend interface {
 	Forget(ctx context.Context, id peer.ID) error
 	// Snapshot writes the state as this node has it, sealed to the recovery key; confirmed
 	// says whether a majority has confirmed that it is the newest.
-	Snapshot(ctx context.Context, w io.Writer, confirmed bool) error
+	Snapshot(w io.Writer, confirmed bool) error
 	// DialBack tries whether a joining machine answers at addr, host:port, with the
 	// proof of its nonce.
 	DialBack(ctx context.Context, addr string, nonce []byte) error

@@ -216,7 +216,7 @@ func (b *backend) Forget(_ context.Context, id peer.ID) error {
 	return nil
 }
 
-func (b *backend) Snapshot(_ context.Context, w io.Writer, confirmed bool) error {
+func (b *backend) Snapshot(w io.Writer, confirmed bool) error {
 	_, err := fmt.Fprintf(w, "snapshot, confirmed %v", confirmed)
 	return err
 }

@@ -31,7 +31,7 @@ func serveSnapshot(c *call) {
 	}
 	c.head(snapshotType)
 	out := &patient{c: c}
-	if err := c.s.cfg.Backend.Snapshot(c.ctx, out, !c.stale); err != nil {
+	if err := c.s.cfg.Backend.Snapshot(out, !c.stale); err != nil {
 		if !out.begun {
 			c.fail(err)
 			return

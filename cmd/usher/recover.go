@@ -119,6 +119,9 @@ func (o *printer) recovery(p *program, r agent.Recovery) {
 	o.line("")
 	o.table([]string{"OTHER SERVER", "ADDRESS", "ROLE", "ANSWERS", "SEEN"}, rows)
 	o.line("\nWhat was acknowledged after revision %d, and came only to servers that are lost, is lost.", r.Revision)
+	if r.Voters == 1 {
+		o.line("This server is the only voter already: started as it is it leads alone, and there may be nothing to recover.")
+	}
 }
 
 func yesNo(b bool) string {

@@ -159,6 +159,7 @@ func TestRecoverGolden(t *testing.T) {
 		{[]string{"recover", "--yes"}, func(m *fakeMachine) { m.err = agent.ErrNewerSurvivor }},
 		{[]string{"recover", "--yes"}, func(m *fakeMachine) { m.err = &identity.LockedError{Path: "/data", PID: 7} }},
 		{[]string{"recover", "--yes"}, func(m *fakeMachine) { m.err = agent.ErrDamaged }},
+		{[]string{"recover", "--yes"}, func(m *fakeMachine) { m.recovery.Voters, m.recovery.Others = 1, nil }},
 		{[]string{"recover", "bi-1"}, func(*fakeMachine) {}},
 	} {
 		f := newFixture(t)

@@ -112,6 +112,10 @@ func (f *hangingDisk) Heal(context.Context) error {
 	return err
 }
 
+// unsyncedLead is how many lines are written before the power goes, so that their writer is
+// sure to run when it does.
+const unsyncedLead = 20
+
 // powerCut loses what was not synced, of one node or of all at once.
 type powerCut struct {
 	Env
@@ -142,19 +146,27 @@ func (f *powerCut) Inject(ctx context.Context) error {
 		}
 		writing, stop := context.WithCancel(ctx)
 		defer stop()
-		ended := make(chan int64, 1)
+		underWay, ended := make(chan struct{}), make(chan int64, 1)
 		go func() {
 			size := int64(len(line))
-			for writing.Err() == nil {
+			for i := 1; writing.Err() == nil; i++ {
 				k, err := file.Write(line)
 				if size += int64(k); err != nil {
 					break
+				}
+				if i == unsyncedLead {
+					close(underWay)
 				}
 				time.Sleep(100 * time.Microsecond)
 			}
 			_ = file.Close() // the disk is gone
 			ended <- size
 		}()
+		select {
+		case <-underWay:
+		case size := <-ended:
+			return fmt.Errorf("write what is to be lost: the disk refuses it after %d bytes", size)
+		}
 		err = n.CutPower(ctx)
 		stop()
 		size := <-ended

@@ -3,6 +3,7 @@ package world
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -36,32 +37,37 @@ func (w *World) Resources(ctx context.Context) ([]Resources, error) {
 }
 
 // Leaks waits until no agent holds more than was held before, and so many connections that
-// are kept for a while; the error says who does. Nodes that were not there before are held
-// against the one that had most.
+// are kept for a while; the error says who does.
 func (w *World) Leaks(ctx context.Context, before []Resources, kept int, within time.Duration) error {
 	return Until(ctx, within, "nothing is held that was not before", func(ctx context.Context) error {
 		now, err := w.Resources(ctx)
 		if err != nil {
 			return err
 		}
-		for _, r := range now {
-			b := heldBefore(before, r.Node)
-			if r.Descriptors > b.Descriptors+moreDescriptors+kept || r.Goroutines > b.Goroutines+moreGoroutines+kept {
-				return fmt.Errorf("%s has %d descriptors and %d goroutines; before the run %d and %d",
-					r.Node, r.Descriptors, r.Goroutines, b.Descriptors, b.Goroutines)
-			}
-		}
-		return nil
+		return leaked(before, now, kept)
 	})
 }
 
-func heldBefore(before []Resources, node string) Resources {
-	var most Resources
-	for _, b := range before {
-		if b.Node == node {
-			return b
+// leaked compares the agent that holds most with the one that held most, the second with the
+// second, and so on, because whoever leads holds more, and the leaders change. Of agents that are
+// more than before the least are held against the least.
+func leaked(before, now []Resources, kept int) error {
+	for _, what := range []struct {
+		name string
+		of   func(Resources) int
+		more int
+	}{
+		{"descriptors", func(r Resources) int { return r.Descriptors }, moreDescriptors},
+		{"goroutines", func(r Resources) int { return r.Goroutines }, moreGoroutines},
+	} {
+		most := func(a, b Resources) int { return what.of(b) - what.of(a) }
+		was, is := slices.SortedFunc(slices.Values(before), most), slices.SortedFunc(slices.Values(now), most)
+		for i, r := range is {
+			if b := was[min(i, len(was)-1)]; what.of(r) > what.of(b)+what.more+kept {
+				return fmt.Errorf("%s has %d %s; before the run %s, the next in this order, had %d",
+					r.Node, what.of(r), what.name, b.Node, what.of(b))
+			}
 		}
-		most.Descriptors, most.Goroutines = max(most.Descriptors, b.Descriptors), max(most.Goroutines, b.Goroutines)
 	}
-	return most
+	return nil
 }

@@ -84,7 +84,7 @@ func Open(cfg Config) (*Door, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Door{cfg: cfg, log: logs.For(cfg.Log, "door"), moves: newMoves()}
+	d := &Door{cfg: cfg, log: cfg.Log, moves: newMoves()}
 	if d.page, err = template.New("status").Parse(statusHTML); err != nil {
 		return nil, fmt.Errorf("parse status page: %w", err)
 	}

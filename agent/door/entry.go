@@ -127,7 +127,7 @@ func (x *exchange) forward() {
 			x.refuse(pr)
 			return
 		}
-		b = x.d.moves.follow(b)
+		b = x.d.moves.follow(b, x.lost)
 		x.engine, x.session = b.engine, b.session
 		f := x.try(ctx, b)
 		if f == nil {
@@ -183,7 +183,9 @@ func (x *exchange) replayable(f *failure) bool {
 // or a new one.
 func (x *exchange) bind(ctx context.Context) (binding, *problem) {
 	if t, ok := x.jar.current(); ok {
-		return binding{session: t.session, engine: t.engine, issued: t.issued, moves: t.moves}, nil
+		b := binding{session: t.session, engine: t.engine, issued: t.issued, moves: t.moves}
+		x.d.moves.learn(b)
+		return b, nil
 	}
 	if key := x.clientKey(); key != "" {
 		sum := sha256.Sum256([]byte("client-key\x00" + key + "\x00" + x.jar.scoped(x.document)))
@@ -212,7 +214,7 @@ func (x *exchange) open(ctx context.Context, tried []peer.EngineID) (binding, *p
 // reopen places a new session in the stead of one that is over, the same for all
 // requests that still carry the old one.
 func (x *exchange) reopen(ctx context.Context, over binding, tried []peer.EngineID) (binding, *problem) {
-	return x.d.moves.do(over, x.d.cfg.Now(), func() (binding, *problem) {
+	return x.d.moves.do(over, x.d.cfg.Now(), false, func() (binding, *problem) {
 		return x.open(context.WithoutCancel(ctx), tried)
 	})
 }
@@ -229,7 +231,7 @@ func (x *exchange) relocate(ctx context.Context, b binding, tried []peer.EngineI
 	if b.open == openNew || b.open == openKey {
 		return x.d.place(ctx, x.want(b.session, b.issued, b.open, tried))
 	}
-	return x.d.moves.do(b, x.d.cfg.Now(), func() (binding, *problem) {
+	return x.d.moves.do(b, x.d.cfg.Now(), x.lost(b.engine.Node()), func() (binding, *problem) {
 		w := x.want(b.session, b.issued, openMove, tried)
 		w.from, w.moves = b.engine, b.moves+1
 		to, pr := x.d.place(context.WithoutCancel(ctx), w) // others wait for it too

@@ -288,6 +288,39 @@ func TestRelay(t *testing.T) {
 	})
 }
 
+// A door that was cut off moved a session for a user who never heard of it: when the owner is
+// back, its work is there, and so is the session. If the user has heard, he stays.
+func TestMovesOfADoorThatWasCutOff(t *testing.T) {
+	for _, heard := range []bool{false, true} {
+		bubble(t, 3, func(s *site) {
+			b, owner := s.bound()
+			defer b.leaveConnections()
+			was := maps.Clone(b.cookies)
+			s.gossip(owner, peer.StatusFailed)
+			moved := b.ok(s.nodes[0], "/")
+			if moved.seen.Engine == owner.name {
+				t.Fatal("the session did not move")
+			}
+			if heard {
+				b.ok(s.nodes[0], "/")
+			}
+			late := &browser{s: s, cookies: maps.Clone(was), client: b.client}
+			if a := late.ok(s.nodes[0], "/"); a.seen.Engine != moved.seen.Engine {
+				t.Errorf("while the owner is lost it is at %s, and at %s", moved.seen.Engine, a.seen.Engine)
+			}
+			s.gossip(owner, peer.StatusAlive)
+			want := owner.name
+			if heard {
+				want = moved.seen.Engine
+			}
+			late = &browser{s: s, cookies: maps.Clone(was), client: b.client}
+			if a := late.ok(s.nodes[0], "/"); a.seen.Engine != want {
+				t.Errorf("heard %v: the session is at %s, not at %s", heard, a.seen.Engine, want)
+			}
+		})
+	}
+}
+
 // dropIdle closes a door's idle connections to other doors.
 func (s *site) dropIdle(nd *node) {
 	nd.door.peers.drop(func(peer.ID) bool { return true })

@@ -28,19 +28,27 @@ type move struct {
 	to      binding
 	problem *problem
 	at      time.Time
+	// nodeLost says that it was the node that was lost, with which the session may come back.
+	nodeLost bool
+	learned  bool // the browser has shown that it knows
 }
 
 // moves makes the requests of a session that lost its engine move together.
 type moves struct {
-	mu sync.Mutex
-	m  map[moveKey]*move
+	mu   sync.Mutex
+	m    map[moveKey]*move // by where the session was
+	ends map[moveKey]*move // by where it is
 }
 
-func newMoves() *moves { return &moves{m: map[moveKey]*move{}} }
+func newMoves() *moves { return &moves{m: map[moveKey]*move{}, ends: map[moveKey]*move{}} }
 
 // follow is where a binding has moved to, as far as this door moved it lately. It ends,
 // for each step is a move more, or another session.
-func (ms *moves) follow(b binding) binding {
+//
+// A door that is cut off moves sessions whose users never hear of it, and whose nodes
+// live on. So a move from a node that is not lost any more is forgotten, unless the
+// browser has come with the new cookie since.
+func (ms *moves) follow(b binding, lost func(peer.ID) bool) binding {
 	for {
 		ms.mu.Lock()
 		m := ms.m[keyOf(b)]
@@ -49,16 +57,46 @@ func (ms *moves) follow(b binding) binding {
 			return b
 		}
 		<-m.done // a placement is bounded by the time to ask
-		if m.problem != nil {
+		if m.problem != nil || m.nodeLost && !lost(b.engine.Node()) && ms.forget(b, m) {
 			return b
 		}
 		b = m.to
 	}
 }
 
+// learn notes that the browser came with the cookie of where a session is.
+func (ms *moves) learn(b binding) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	if len(ms.ends) > 0 && ms.ends[keyOf(b)] != nil {
+		ms.ends[keyOf(b)].learned = true
+	}
+}
+
+// forget drops a move that the browser has not learned of; it returns false otherwise.
+func (ms *moves) forget(from binding, m *move) bool {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	if m.learned {
+		return false
+	}
+	ms.drop(keyOf(from), m)
+	return true
+}
+
+func (ms *moves) drop(from moveKey, m *move) {
+	if ms.m[from] == m {
+		delete(ms.m, from)
+	}
+	if end := keyOf(m.to); ms.ends[end] == m {
+		delete(ms.ends, end)
+	}
+}
+
 // do moves a session away from its engine once, however many requests ask: place is
-// called by the first, the others wait for its result. A failure is not remembered.
-func (ms *moves) do(b binding, now time.Time, place func() (binding, *problem)) (binding, *problem) {
+// called by the first, the others wait for its result. A failure is not remembered. nodeLost
+// says that the engine's node is lost, for all that this door knows.
+func (ms *moves) do(b binding, now time.Time, nodeLost bool, place func() (binding, *problem)) (binding, *problem) {
 	key := keyOf(b)
 	ms.mu.Lock()
 	if m := ms.m[key]; m != nil {
@@ -66,13 +104,15 @@ func (ms *moves) do(b binding, now time.Time, place func() (binding, *problem)) 
 		<-m.done
 		return m.to, m.problem
 	}
-	m := &move{done: make(chan struct{}), problem: problemInternal, at: now}
+	m := &move{done: make(chan struct{}), problem: problemInternal, at: now, nodeLost: nodeLost}
 	ms.m[key] = m
 	ms.mu.Unlock()
 	defer func() {
 		ms.mu.Lock()
 		if m.problem != nil {
 			delete(ms.m, key)
+		} else {
+			ms.ends[keyOf(m.to)] = m
 		}
 		ms.mu.Unlock()
 		close(m.done)
@@ -86,7 +126,7 @@ func (ms *moves) sweep(now time.Time) {
 	defer ms.mu.Unlock()
 	for key, m := range ms.m {
 		if now.Sub(m.at) > moveMemory {
-			delete(ms.m, key)
+			ms.drop(key, m)
 		}
 	}
 }

@@ -147,30 +147,31 @@ func TestMovesForthAndBack(t *testing.T) {
 	a := binding{session: SessionID{1}, engine: "a/x"}
 	b := binding{session: SessionID{1}, engine: "b/x", moves: 1, open: openMove}
 	back := binding{session: SessionID{1}, engine: "a/x", moves: 2, open: openMove}
+	alive := func(peer.ID) bool { return false }
 	to := func(x binding) func() (binding, *problem) {
 		return func() (binding, *problem) { return x, nil }
 	}
-	ms.do(a, now, to(b))
-	if got := ms.follow(a); got != b {
+	ms.do(a, now, false, to(b))
+	if got := ms.follow(a, alive); got != b {
 		t.Errorf("a went to %+v", got)
 	}
-	ms.do(b, now, to(back))
+	ms.do(b, now, false, to(back))
 	for _, old := range []binding{a, b} {
-		if got := ms.follow(old); got != back {
+		if got := ms.follow(old, alive); got != back {
 			t.Errorf("%+v went to %+v", old, got)
 		}
 	}
-	if got := ms.follow(back); got != back {
+	if got := ms.follow(back, alive); got != back {
 		t.Errorf("where it is now, it is sent on to %+v", got)
 	}
-	if _, pr := ms.do(back, now, func() (binding, *problem) { return a, problemNoEngine }); pr != problemNoEngine {
+	if _, pr := ms.do(back, now, false, func() (binding, *problem) { return a, problemNoEngine }); pr != problemNoEngine {
 		t.Errorf("problem %v", pr)
 	}
-	if got := ms.follow(back); got != back {
+	if got := ms.follow(back, alive); got != back {
 		t.Error("a failure is remembered")
 	}
 	ms.sweep(now.Add(moveMemory + 1))
-	if len(ms.m) != 0 {
+	if len(ms.m)+len(ms.ends) != 0 {
 		t.Error("moves are kept for ever")
 	}
 }

@@ -86,6 +86,8 @@ func (e *evidence) doorLost(l Loss, o *Op) bool {
 func (e *evidence) wireLost(l Loss, o *Op) bool {
 	known := afterKill
 	switch {
+	case l.Kind == LossShaky && o.Kind == Message:
+		known = l.over() - l.At + e.in.Limits.Detect // that nothing has come from it lately is found a little later
 	case l.Kind == LossRestarted, l.Kind == LossShaky:
 		known = l.over() - l.At
 	case l.is(LossPaused, LossCut):

@@ -30,9 +30,12 @@ func (f *rolledBack) Inject(ctx context.Context) error {
 	if err := f.Victim.Stop(ctx); err != nil {
 		return err
 	}
-	// With the modes: an agent does not start on files that others may read.
-	if out, err := exec.CommandContext(ctx, "cp", "-a", f.Victim.Data(), f.copy()).CombinedOutput(); err != nil {
-		return fmt.Errorf("copy the data directory: %w: %s", err, out)
+	// With the modes: an agent does not start on files that others may read. And onto the
+	// disk: a power cut that comes later is to lose what agents have not synced, not this.
+	for _, args := range [][]string{{"cp", "-a", f.Victim.Data(), f.copy()}, {"sync", "--file-system", f.copy()}} {
+		if out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput(); err != nil {
+			return fmt.Errorf("copy the data directory: %s: %w: %s", args[0], err, out)
+		}
 	}
 	if err := f.Victim.Start(); err != nil {
 		return err

@@ -44,6 +44,8 @@ func (e *evidence) excuse(o *Op) string {
 			return fmt.Sprintf("on the wire to %s when that was %s", o.Owner, l.Kind)
 		case o.Owner == "" && e.wireLost(l, o):
 			return fmt.Sprintf("it had no owner yet, and %s was %s", l.Node, l.Kind)
+		case l.Node != o.Owner && e.moving(o) && e.wireLost(l, o):
+			return fmt.Sprintf("%s was lost, and it may have been moved to %s when that was %s", o.Owner, l.Node, l.Kind)
 		case l.Kind == LossDrained && o.Kind == Message && (l.Node == o.Owner || l.Node == o.Node) && l.overlaps(o.Begin, o.End, 0):
 			return fmt.Sprintf("%s was drained, and closed it", l.Node)
 		case e.led(o) && e.wireLost(l, o):
@@ -54,6 +56,13 @@ func (e *evidence) excuse(o *Op) string {
 		return "more nodes were lost than the cluster survives"
 	}
 	return ""
+}
+
+// moving reports whether the owner was lost for so long that doors looked for another one.
+func (e *evidence) moving(o *Op) bool {
+	return o.Owner != "" && slices.ContainsFunc(e.losses, func(l Loss) bool {
+		return l.Node == o.Owner && l.is(LossKilled, LossPaused, LossCut) && l.overlaps(o.Begin, o.End, 0)
+	})
 }
 
 // led reports whether a message's WebSocket was opened while its owner was lost: a door that

@@ -95,6 +95,7 @@ type Agent struct {
 	lastLoad      atomic.Pointer[peer.Load]
 	healthChanged chan struct{}
 	unreached     sync.Map // peer.ID -> time.Time of the last dial that failed
+	notices       notices
 
 	down     stack
 	fatal    chan error

@@ -37,6 +37,8 @@ func (b backend) Nudge(id peer.ID) { b.store.Nudge(id) }
 
 func (b backend) MoveCentral(ctx context.Context, to peer.ID) error { return b.moveCentral(ctx, to) }
 
+func (b backend) LogEnd() (index, term uint64) { return b.store.LogEnd() }
+
 func (b backend) Raft() admin.RaftStatus {
 	st := b.store.Status()
 	return admin.RaftStatus{
@@ -50,7 +52,7 @@ func (b backend) Local() admin.Local {
 	addrs := b.Addrs()
 	out := admin.Local{
 		Version: b.opts.Version, Started: b.started, Door: addrs.Door, API: addrs.API,
-		Engines: []admin.LocalEngine{}, Warnings: []string{},
+		Engines: []admin.LocalEngine{}, Warnings: b.notices.list(b.now()),
 	}
 	var load peer.Load
 	if l := b.lastLoad.Load(); l != nil {

@@ -62,7 +62,12 @@ type OtherServer struct {
 	Voter    bool
 	Answers  bool   // something listens at its address, and it is not ignored
 	Revision uint64 // that it has, when it proved who it is
-	Error    string // otherwise
+	// Where its log ends, when it proved who it is; entries behind Revision may have been
+	// acknowledged.
+	LastIndex, LastTerm uint64
+	Error               string // otherwise
+
+	disowns bool // it says that the cluster has removed this node
 }
 
 // ErrQuorumAnswers means that the cluster is not lost.
@@ -70,6 +75,9 @@ var ErrQuorumAnswers = permanent(errors.New("a majority of the cluster's voters 
 
 // ErrNewerSurvivor means that another server that answers has more of the state.
 var ErrNewerSurvivor = permanent(errors.New("another survivor has a newer state"))
+
+// ErrDisowned means that another server goes on without this one.
+var ErrDisowned = permanent(errors.New("the cluster goes on elsewhere, and has removed this node"))
 
 const (
 	recoveredName = "raft.recovered" // the new state, until it takes its place
@@ -81,7 +89,8 @@ const (
 // found stays as a backup. A try that was cut short is finished by the next.
 //
 // It refuses with ErrQuorumAnswers while enough other voters answer to go on without it,
-// and with ErrNewerSurvivor while one answers that would lose less.
+// with ErrNewerSurvivor while one answers that would lose less, and with ErrDisowned when one
+// was recovered already.
 func Recover(ctx context.Context, cfg config.Config, o RecoverOptions) (Recovery, error) {
 	if o.Network == nil {
 		o.Network = transport.System{}
@@ -121,8 +130,12 @@ func Recover(ctx context.Context, cfg config.Config, o RecoverOptions) (Recovery
 		return r, ErrQuorumAnswers
 	}
 	for _, other := range r.Others {
-		if other.Revision > r.Revision {
-			return r, fmt.Errorf("%w: %s is at revision %d, this node at %d", ErrNewerSurvivor, other.Name, other.Revision, r.Revision)
+		switch {
+		case other.disowns:
+			return r, fmt.Errorf("%w: %s says so", ErrDisowned, other.Name)
+		case other.newerThan(r):
+			return r, fmt.Errorf("%w: the log of %s ends at index %d of term %d, this node's at %d of %d",
+				ErrNewerSurvivor, other.Name, other.LastIndex, other.LastTerm, r.LastIndex, r.LastTerm)
 		}
 	}
 	if err := o.Confirm(r); err != nil {
@@ -163,6 +176,12 @@ func describe(s consensus.Survivor, self peer.ID) (Recovery, error) {
 	return r, nil
 }
 
+// newerThan compares as Raft does (its paper, 5.4.1): of two logs the one with the later term
+// at its end has all that was acknowledged, and of two with the same the longer one.
+func (s *OtherServer) newerThan(r Recovery) bool {
+	return s.LastTerm > r.LastTerm || s.LastTerm == r.LastTerm && s.LastIndex > r.LastIndex || s.Revision > r.Revision
+}
+
 func (r *Recovery) answering() int {
 	n := 0
 	for _, o := range r.Others {
@@ -197,7 +216,7 @@ func (r *Recovery) askOthers(ctx context.Context, node identity.Node, s consensu
 			other.Error = "ignored"
 			continue
 		}
-		wg.Go(func() { other.look(ctx, ask, o.Network) })
+		wg.Go(func() { other.look(ctx, ask, o.Network, port, node.Identity.ID) })
 	}
 	wg.Wait()
 	return nil
@@ -205,10 +224,10 @@ func (r *Recovery) askOthers(ctx context.Context, node identity.Node, s consensu
 
 // look asks one server. Whoever listens at its address counts as the server, even if it
 // does not prove it: our own certificate may be too old to ask.
-func (s *OtherServer) look(ctx context.Context, ask *admin.Forwarder, nw transport.Network) {
+func (s *OtherServer) look(ctx context.Context, ask *admin.Forwarder, nw transport.Network, port *transport.Port, self peer.ID) {
 	b, err := ask.Boot(ctx, s.ID)
 	if err == nil {
-		s.Answers, s.Revision = true, b.Revision
+		s.Answers, s.Revision, s.LastIndex, s.LastTerm = true, b.Revision, b.LastIndex, b.LastTerm
 		return
 	}
 	c, refused := nw.DialContext(ctx, "tcp", s.Addr)
@@ -218,6 +237,13 @@ func (s *OtherServer) look(ctx context.Context, ask *admin.Forwarder, nw transpo
 	}
 	c.Close()
 	s.Answers, s.Error = true, err.Error()
+	if c, err = port.Dial(ctx, transport.Target{Addr: s.Addr}, transport.ProtoJoin); err != nil {
+		return
+	}
+	defer c.Close()
+	if s.disowns, err = identity.AskStanding(ctx, c, self); err == nil && s.disowns {
+		s.Error = "it says that this node was removed"
+	}
 }
 
 // put writes the new state beside the old one, and then lets it take its place.

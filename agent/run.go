@@ -88,7 +88,7 @@ func (a *Agent) startServices(g *group) {
 	g.Go("load reports", a.keepLoad)
 	g.Go("engine health", a.watchHealth)
 	g.Go("joins", func(ctx context.Context) error {
-		return identity.ServeJoins(ctx, a.port.Listen(transport.ProtoJoin), identity.Doorkeeper{Admit: a.admit, Removed: a.removed}, logs.For(a.log, "join"))
+		return identity.ServeJoins(ctx, a.port.Listen(transport.ProtoJoin), identity.Doorkeeper{Admit: a.admit, Removed: a.standingOf}, logs.For(a.log, "join"))
 	})
 	g.Go("standing", a.watchStanding)
 	g.Go("self", a.reportSelf)

@@ -42,6 +42,8 @@ type Backend interface {
 
 	Self() peer.ID
 	Raft() RaftStatus
+	// LogEnd is the newest entry of Raft's log that this node has, acknowledged or not.
+	LogEnd() (index, term uint64)
 	// Peers is gossip's view, with load reports, this node included.
 	Peers() []peer.Peer
 	// Local is what only this node knows.

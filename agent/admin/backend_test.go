@@ -123,6 +123,8 @@ func (b *backend) Propose(_ context.Context, p fsm.Proposal) (fsm.Result, error)
 	return b.apply(p)
 }
 
+func (b *backend) LogEnd() (index, term uint64) { return 40, 3 }
+
 func (b *backend) Raft() RaftStatus {
 	leader, quorum := b.state()
 	s := RaftStatus{State: "follower", Leader: leader, Term: 3, LastIndex: 40, CommitIndex: 40, AppliedIndex: 40, Voters: []peer.ID{n1, n2}, Nonvoters: []peer.ID{}, Quorum: quorum}

@@ -8,11 +8,14 @@ import (
 )
 
 // Boot is the last start of a node that the node table knows: its number and the
-// nonce drawn at it. Zero when the node has never reported itself.
+// nonce drawn at it, zero when the node has never reported itself; and where the log of
+// whoever answers ends.
 type Boot struct {
 	Meta
-	Number uint64 `json:"number"`
-	Nonce  []byte `json:"nonce"`
+	Number    uint64 `json:"number"`
+	Nonce     []byte `json:"nonce"`
+	LastIndex uint64 `json:"last_index"`
+	LastTerm  uint64 `json:"last_term"`
 }
 
 // forgetRequest names whom to take out of Raft; For is set by a node that passes
@@ -27,11 +30,12 @@ type forgetRequest struct {
 func internalBoot(c *call, _ Nothing) (Boot, error) {
 	v := c.s.cfg.Backend.View()
 	c.show(v)
-	n := v.Node(c.who.peer)
-	if n == nil {
-		return Boot{}, nil
+	var out Boot
+	out.LastIndex, out.LastTerm = c.s.cfg.Backend.LogEnd()
+	if n := v.Node(c.who.peer); n != nil {
+		out.Number, out.Nonce = n.Boot, n.Nonce
 	}
-	return Boot{Number: n.Boot, Nonce: n.Nonce}, nil
+	return out, nil
 }
 
 func internalForget(c *call, in forgetRequest) (Nothing, error) {

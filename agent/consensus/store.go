@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -242,6 +243,15 @@ type Status struct {
 	Voters       []peer.ID
 	Nonvoters    []peer.ID
 	LastContact  time.Duration // since the leader was heard of; -1 for never
+}
+
+// LogEnd is the index and the term of the newest entry that this server has, acknowledged
+// or not.
+func (s *Store) LogEnd() (index, term uint64) {
+	stats := s.raft.Stats()
+	index, _ = strconv.ParseUint(stats["last_log_index"], 10, 64) // raft writes numbers
+	term, _ = strconv.ParseUint(stats["last_log_term"], 10, 64)
+	return index, term
 }
 
 // Quorum reports whether a leader is known and was heard of lately.

@@ -94,15 +94,9 @@ func (w *watchdog) has(index, term uint64) bool {
 
 func (w *watchdog) guard(what string, f func() error) error {
 	began := time.Now()
-	slow := time.AfterFunc(diskSlow, func() {
-		w.log.Warn().Str("operation", what).Msg("the disk is slow")
-	})
-	hung := time.AfterFunc(diskHung, func() {
-		w.fatal(fmt.Errorf("%s: the disk did not answer for %s", what, diskHung))
-	})
+	c := w.count(what)
 	err := f()
-	slow.Stop()
-	hung.Stop()
+	c.stop()
 	if err != nil {
 		w.fatal(fmt.Errorf("%s: %w", what, err))
 		return err
@@ -111,6 +105,49 @@ func (w *watchdog) guard(what string, f func() error) error {
 		w.log.Warn().Str("operation", what).Dur(logs.Duration, took).Msg("the disk answered late")
 	}
 	return nil
+}
+
+// countdown gives an operation its time in steps, so that a time in which the process stood
+// still, as on a machine that was suspended, counts as one of them.
+type countdown struct {
+	w    *watchdog
+	what string
+
+	mu   sync.Mutex
+	t    *time.Timer
+	left int
+	over bool
+}
+
+func (w *watchdog) count(what string) *countdown {
+	c := &countdown{w: w, what: what, left: int(diskHung / diskSlow)}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.t = time.AfterFunc(diskSlow, c.step)
+	return c
+}
+
+func (c *countdown) step() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over {
+		return
+	}
+	if c.left--; c.left == 0 {
+		c.w.fatal(fmt.Errorf("%s: the disk did not answer for %s", c.what, diskHung))
+		return
+	}
+	if c.left == int(diskHung/diskSlow)-1 {
+		c.w.log.Warn().Str("operation", c.what).Msg("the disk is slow")
+	}
+	c.t.Reset(diskSlow)
+}
+
+func (c *countdown) stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over = true
+	c.t.Stop()
 }
 
 // stable guards the stable store (term and vote) the same way.

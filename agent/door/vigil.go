@@ -15,7 +15,7 @@ import (
 // only if somebody waits for it:
 //
 //	somebody waits, and nothing was heard for a quarter of node.fail_after
-//	  -> the agent is asked; and, if it does not answer at once, two others whether
+//	  -> the agent is asked; and, if it does not answer at once, a few others whether
 //	     they reach it
 //	no answer in the other three quarters:
 //	  another agent reaches it      unheard   requests go through that one
@@ -38,8 +38,8 @@ const (
 const (
 	lookEvery    = 100 * time.Millisecond
 	askAgain     = 500 * time.Millisecond // an agent that is not present, after the last inquiry
-	maxWitnesses = 2
-	maxReachTime = time.Minute // that another agent may ask for
+	maxWitnesses = 4                      // who then begin to look themselves, before users come to them
+	maxReachTime = time.Minute            // that another agent may ask for
 )
 
 // patience is how long an agent may be silent until it is asked, and until it is given
@@ -244,7 +244,7 @@ type reachAnswer struct {
 	Reaches bool `json:"reaches"`
 }
 
-// witnesses asks up to two other agents whether they reach one, which they have time
+// witnesses asks a few other agents whether they reach one, which they have time
 // within for; it returns the words of those that answered while ctx lasts.
 func (d *Door) witnesses(ctx context.Context, id peer.ID, within time.Duration) []testimony {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), within+lookEvery)

@@ -71,6 +71,27 @@ func TestOwnerCutOffWhileAnswering(t *testing.T) {
 	})
 }
 
+// A witness that waits for a node in vain looks itself, so that users who come to it next need
+// not be the first to notice.
+func TestWitnessLooksItself(t *testing.T) {
+	bubble(t, 5, func(s *site) {
+		b, owner := s.bound()
+		defer b.leaveConnections()
+		s.net.Isolate(owner.host)
+		b.ok(s.nodes[0], "/")
+		time.Sleep(650 * time.Millisecond)
+		know := 0
+		for _, nd := range s.others(owner) {
+			if st, _ := nd.door.vigil.of(owner.id); st == gone {
+				know++
+			}
+		}
+		if know < 4 {
+			t.Errorf("%d doors know", know)
+		}
+	})
+}
+
 // What may have been served is not sent again, and the user hears of it as soon.
 func TestPostToOwnerCutOff(t *testing.T) {
 	bubble(t, 3, func(s *site) {

@@ -13,6 +13,12 @@ import (
 // has forgotten it.
 const retention = 24 * time.Hour
 
+// rumour is for how long a node that is said to have failed is only suspect if it was alive, or
+// suspect for less: a node that was cut off thinks that of all others and says so when it is
+// back, and those that live take some tenths of a second to deny it. Nodes that really fail
+// are suspect for longer than that before.
+const rumour = time.Second
+
 // merge makes the next list of peers out of the last one and what memberlist sees
 // now: one entry per node, the highest boot wins, a node that is not seen any more
 // has failed, unless it had left. loads finds the last report of one boot.
@@ -21,8 +27,11 @@ func merge(last, seen []peer.Peer, loads func(peer.ID, uint64) peer.Load, now ti
 	for i := range all {
 		p := &all[i]
 		p.Since = now
-		if old, ok := find(last, p.ID); ok && old.Boot == p.Boot && old.Status == p.Status {
-			p.Since = old.Since
+		if old, ok := find(last, p.ID); ok && old.Boot == p.Boot {
+			p.Status = believed(old, p.Status, now)
+			if old.Status == p.Status {
+				p.Since = old.Since
+			}
 		}
 		p.Load = loads(p.ID, p.Boot)
 	}
@@ -30,6 +39,15 @@ func merge(last, seen []peer.Peer, loads func(peer.ID, uint64) peer.Load, now ti
 		gone := p.Status == peer.StatusFailed || p.Status == peer.StatusLeft
 		return gone && now.Sub(p.Since) >= retention
 	})
+}
+
+// believed is the status of a peer after old, when gossip says is.
+func believed(old peer.Peer, is peer.Status, now time.Time) peer.Status {
+	fresh := old.Status == peer.StatusAlive || old.Status == peer.StatusSuspect && now.Sub(old.Since) < rumour
+	if is == peer.StatusFailed && fresh {
+		return peer.StatusSuspect
+	}
+	return is
 }
 
 // fade is what remains to be said of peers that are not seen any more.

@@ -49,7 +49,10 @@ func Examine(ctx context.Context, cfg config.Config, o ExamineOptions) doctor.Fa
 	f := doctor.Facts{Now: o.Now(), Offline: offline}
 	f.Address = addressFacts(advertiseOf(cfg, cfg.Cluster.Bind))
 	var all sync.WaitGroup
-	all.Go(func() { f.Dir = m.Directory(local) })
+	all.Go(func() {
+		f.Dir = m.Directory(local)
+		f.Dir.Unfinished, _ = recoveryUnfinished(cfg.DataDir) // what cannot be read is said already
+	})
 	all.Go(func() { f.Disk = m.Space(local) })
 	all.Go(func() { f.Sync = m.Sync(local) })
 	all.Go(func() { f.Memory = probe.Memory(local, 0) })

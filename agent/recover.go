@@ -98,6 +98,9 @@ func Recover(ctx context.Context, cfg config.Config, o RecoverOptions) (Recovery
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if _, err := os.Stat(cfg.DataDir); err != nil { // OpenDir would make it
+		return Recovery{}, permanent(fmt.Errorf("recover: %w", err))
+	}
 	dir, err := identity.OpenDir(cfg.DataDir)
 	if err != nil {
 		return Recovery{}, permanent(err)
@@ -121,6 +124,9 @@ func Recover(ctx context.Context, cfg config.Config, o RecoverOptions) (Recovery
 	r, err := describe(survivor, node.Identity.ID)
 	if err != nil {
 		return Recovery{}, permanent(err)
+	}
+	if err := r.knows(o.Ignore); err != nil {
+		return r, permanent(err)
 	}
 	r.Backup = backupName(cfg.DataDir, o.Now())
 	if err := r.askOthers(ctx, node, survivor, o); err != nil {
@@ -180,6 +186,16 @@ func describe(s consensus.Survivor, self peer.ID) (Recovery, error) {
 // at its end has all that was acknowledged, and of two with the same the longer one.
 func (s *OtherServer) newerThan(r Recovery) bool {
 	return s.LastTerm > r.LastTerm || s.LastTerm == r.LastTerm && s.LastIndex > r.LastIndex || s.Revision > r.Revision
+}
+
+// knows refuses names that no other server has: a mistyped one would count as answering.
+func (r *Recovery) knows(names []string) error {
+	for _, name := range names {
+		if !slices.ContainsFunc(r.Others, func(s OtherServer) bool { return name == s.Name || name == string(s.ID) }) {
+			return fmt.Errorf("no other server is called %s", name)
+		}
+	}
+	return nil
 }
 
 func (r *Recovery) answering() int {

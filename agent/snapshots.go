@@ -79,8 +79,7 @@ func (k *keeper) turn(ctx context.Context) time.Duration {
 		return snapshotLook
 	}
 	files, err := k.files()
-	if err == nil && len(files) > 0 {
-		last := files[len(files)-1].at
+	if last := newestBefore(files, k.now()); err == nil && !last.IsZero() {
 		k.newest.Set(float64(last.Unix()))
 		if left := last.Add(interval).Sub(k.now()); left > 0 && left <= interval {
 			return min(left, snapshotLook)
@@ -92,12 +91,35 @@ func (k *keeper) turn(ctx context.Context) time.Duration {
 	if err == nil {
 		err = k.prune(int(k.view().Int("snapshot.keep")))
 	}
+	k.tell(err)
 	if err != nil {
 		k.failed.Inc()
 		k.log.Error().Err(err).Str("directory", k.dir).Msg("cannot save a snapshot")
 		return min(snapshotRetry, interval)
 	}
 	return min(interval, snapshotLook)
+}
+
+// tell has the node's status show that snapshots cannot be saved, until one can.
+func (k *keeper) tell(err error) {
+	const about = "snapshots"
+	if err == nil {
+		k.notices.take(about)
+		return
+	}
+	k.notices.keep(about, fmt.Sprintf("this node cannot save snapshots to %s: %v", k.dir, err), k.now())
+}
+
+// newestBefore is when the newest file was saved, without those of a clock that was ahead;
+// zero for none.
+func newestBefore(files []savedFile, now time.Time) time.Time {
+	var at time.Time
+	for _, f := range files {
+		if !f.at.After(now) {
+			at = f.at
+		}
+	}
+	return at
 }
 
 // savedFile is a snapshot of this server's own.
@@ -181,12 +203,23 @@ func (k *keeper) sweep() error {
 	return nil
 }
 
-// prune removes the oldest, so that keep stay.
+// prune removes the oldest, so that keep stay. Those that a clock which was ahead has named
+// count as the oldest: when they are from nobody knows.
 func (k *keeper) prune(keep int) error {
 	files, err := k.files()
 	if err != nil {
 		return err
 	}
+	now := k.now()
+	slices.SortStableFunc(files, func(a, b savedFile) int {
+		switch ahead, behind := a.at.After(now), b.at.After(now); {
+		case ahead == behind:
+			return 0
+		case ahead:
+			return -1
+		}
+		return 1
+	})
 	for len(files) > keep {
 		if err := os.Remove(files[0].path); err != nil {
 			return fmt.Errorf("remove an old snapshot: %w", err)

@@ -127,7 +127,7 @@ func TestTwoOfThreeDisksLost(t *testing.T) {
 		}
 		survivor.Crash()
 		r, err := recover(yes)
-		if !errors.Is(err, agent.ErrQuorumAnswers) || !r.Others[0].Answers || r.Others[0].Revision == 0 {
+		if !errors.Is(err, agent.ErrQuorumAnswers) || !r.Others[0].Answers || r.Others[0].Revision == 0 || r.Others[0].LastIndex == 0 || r.Others[0].LastTerm == 0 {
 			t.Fatalf("while the two others are there: %v, %+v", err, r)
 		}
 		c.Node(1).Crash()
@@ -183,6 +183,45 @@ func TestTwoOfThreeDisksLost(t *testing.T) {
 			n.WaitReady()
 		}
 		c.WaitVoters(3)
+	})
+}
+
+// TestRecoverOnASecondSurvivor finds that the cluster goes on elsewhere; and where the others
+// are started all the same, both sides say that there are two.
+func TestRecoverOnASecondSurvivor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(t, 3)
+		c.WaitCentral()
+		recover := func(n *Node, ignore ...string) error {
+			_, err := agent.Recover(t.Context(), n.Config, agent.RecoverOptions{
+				Network: n.Host, By: "root", Ignore: ignore, Confirm: func(agent.Recovery) error { return nil },
+			})
+			return err
+		}
+		for i := 1; i <= 3; i++ {
+			c.Node(i).Crash()
+		}
+		one := c.Node(3)
+		if err := recover(one, "nobody"); err == nil || !strings.Contains(err.Error(), "nobody") {
+			t.Errorf("a name that nobody has: %v", err)
+		}
+		if err := recover(one); err != nil {
+			t.Fatal(err)
+		}
+		one.Start()
+		one.WaitReady()
+		if err := recover(c.Node(2)); !errors.Is(err, agent.ErrDisowned) {
+			t.Errorf("on a second one: %v", err)
+		}
+		c.Node(1).Start()
+		c.Node(2).Start()
+		time.Sleep(time.Minute)
+		for n, want := range map[*Node]string{c.Node(1): "there are two clusters", c.Node(2): "there are two clusters", one: "runs on"} {
+			st, err := n.API().Status(t.Context(), admin.Stale())
+			if err != nil || !strings.Contains(strings.Join(st.Warnings, "\n"), want) {
+				t.Errorf("%s: %v, %q", n.Host.Name(), err, st.Warnings)
+			}
+		}
 	})
 }
 
@@ -254,6 +293,61 @@ func TestSnapshotsByTheClock(t *testing.T) {
 		time.Sleep(30 * time.Minute)
 		if again := saved(); len(again) != 3 || again[2] != files[2] {
 			t.Errorf("switched off: %v", again)
+		}
+	})
+}
+
+// TestSnapshotsOfAWrongClock: files that a clock which was ahead has named do not push out new
+// ones, and a directory that takes none shows in the status.
+func TestSnapshotsOfAWrongClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(t, 1)
+		n := c.Node(1)
+		for key, value := range map[string]string{"snapshot.interval": "6m", "snapshot.keep": "3"} {
+			if _, err := n.API().SetSetting(t.Context(), key, value); err != nil {
+				t.Fatal(err)
+			}
+		}
+		dir := filepath.Join(n.Config.DataDir, "snapshots")
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for day := 1; day <= 3; day++ {
+			name := n.Agent.ID().Short() + "-" + time.Now().AddDate(0, 0, day).UTC().Format("20060102T150405Z") + ".usher-snapshot"
+			if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(20 * time.Minute)
+		files := n.saved(t)
+		if len(files) != 3 {
+			t.Fatalf("%v", files)
+		}
+		for _, path := range files {
+			if info, err := os.Stat(path); err != nil || info.Size() == 0 {
+				t.Errorf("%s is of the wrong clock, and stays", path)
+			}
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(dir, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Minute)
+		warned := func() bool {
+			st, err := n.API().Status(t.Context())
+			return err == nil && strings.Contains(strings.Join(st.Warnings, "\n"), "cannot save snapshots")
+		}
+		if !warned() {
+			t.Error("the status says nothing of snapshots that cannot be saved")
+		}
+		if err := os.Remove(dir); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(15 * time.Minute)
+		if warned() {
+			t.Error("the status goes on about it")
 		}
 	})
 }

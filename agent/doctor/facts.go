@@ -46,6 +46,8 @@ type Dir struct {
 	// Foreign are files of another user than the directory's; Owner is that user.
 	Foreign []string
 	Owner   string
+	// Unfinished says that usher recover was cut short right before its end.
+	Unfinished bool
 	// Holder is the process that the directory's lock names and that lives; 0 for none.
 	Holder int
 }

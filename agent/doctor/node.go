@@ -46,6 +46,8 @@ func directory(f Facts) []Line {
 		return f.unknown(check)
 	case d.Err != nil:
 		return one(ok(check, "%s: %s", d.Path, oneLine(d.Err)).as(Failed, "make it readable to the agent's user, or name the right one with --data-dir"))
+	case d.Unfinished:
+		return one(ok(check, "%s: a recovery was cut short right before its end", d.Path).as(Failed, "run usher recover again: it goes on where it was cut"))
 	case len(d.Loose) > 0:
 		first := d.Loose[0]
 		mode := "600"

@@ -51,7 +51,7 @@ func leftOut() []string {
 	return []string{
 		"secrets: tokens, keys, passwords and the contents of secret files are replaced by (secret)",
 		"sessions, their users and addresses, and the lines of the access log",
-		"API tokens and join tokens, also their names",
+		"API tokens and join tokens; the audit names those that were made or revoked lately",
 		"the contents of documents and of the data directory",
 		"the environment and the command line of the agent",
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -96,6 +97,8 @@ func explain(err error) *failure {
 		return &failure{exitFailed, err, "stop the program that has the port, or choose another one"}
 	case isPermanent(err):
 		return &failure{exitPermanent, err, "mend that, then start again; usher agent --print-config shows where each value comes from"}
+	case errors.Is(err, admin.ErrUnreachable) && errors.Is(err, fs.ErrPermission):
+		return &failure{exitDenied, err, "the agent's socket is for root and the agent's user: use sudo, or --address with a token in USHER_TOKEN"}
 	case errors.Is(err, admin.ErrUnreachable):
 		return &failure{exitUnreachable, err, "is the agent running? start it with usher agent, or name another one with --address"}
 	case errors.Is(err, context.Canceled):

@@ -43,12 +43,13 @@ type systemMachine struct{ version string }
 func (systemMachine) HasIdentity(dataDir string) (bool, error) { return agent.HasIdentity(dataDir) }
 
 func (systemMachine) Init(ctx context.Context, cfg config.Config, clusterName string, now func() time.Time) (agent.InitResult, error) {
-	return agent.Init(ctx, cfg, clusterName, now)
+	return owned(cfg)(agent.Init(ctx, cfg, clusterName, now))
 }
 
 func (m systemMachine) Join(ctx context.Context, cfg config.Config, o agent.JoinOptions) (identity.JoinAnswer, error) {
 	o.Version = m.version
-	return agent.Join(ctx, cfg, o)
+	a, err := agent.Join(ctx, cfg, o)
+	return a, errors.Join(err, identity.GiveToOwner(cfg.DataDir))
 }
 
 func (m systemMachine) Open(cfg config.Config, o agent.Options) (running, error) {
@@ -61,11 +62,19 @@ func (m systemMachine) Open(cfg config.Config, o agent.Options) (running, error)
 }
 
 func (systemMachine) Restore(ctx context.Context, cfg config.Config, o agent.RestoreOptions) (agent.InitResult, error) {
-	return agent.Restore(ctx, cfg, o)
+	return owned(cfg)(agent.Restore(ctx, cfg, o))
 }
 
 func (systemMachine) Recover(ctx context.Context, cfg config.Config, o agent.RecoverOptions) (agent.Recovery, error) {
-	return agent.Recover(ctx, cfg, o)
+	r, err := agent.Recover(ctx, cfg, o)
+	return r, errors.Join(err, identity.GiveToOwner(cfg.DataDir))
+}
+
+// owned leaves what root has written to the user that the agent runs as.
+func owned(cfg config.Config) func(agent.InitResult, error) (agent.InitResult, error) {
+	return func(r agent.InitResult, err error) (agent.InitResult, error) {
+		return r, errors.Join(err, identity.GiveToOwner(cfg.DataDir))
+	}
 }
 
 func (systemMachine) NodeID(dataDir string) (peer.ID, error) {

@@ -3,13 +3,14 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os/user"
-	"strconv"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/ushercluster/usher/agent"
+	"github.com/ushercluster/usher/agent/identity"
 )
 
 func (p *program) recoverCommand() *cli.Command {
@@ -17,7 +18,7 @@ func (p *program) recoverCommand() *cli.Command {
 		Name: "recover", Usage: "make a cluster of one of this server, when the majority is lost for ever",
 		Description: `For the night when most servers' disks are gone and the cluster cannot agree on anything any more. Run it on one survivor, the one whose state is newest, with its agent stopped. It shows what this server knows and who else answers, keeps the state as it was found, and makes this server a cluster of one. All other nodes are removed for good: those that still exist have to be cleared with usher leave --purge and to join anew.
 
-What was acknowledged is on the disks of a majority. If it did not come to this server, it is lost. It refuses while a majority answers without this node: then take lost nodes out with usher node remove instead.`,
+What was acknowledged is on the disks of a majority. If it did not come to this server, it is lost. It refuses while a majority answers without this node (then take lost nodes out with usher node remove instead), while another survivor that answers has a longer log, and where another one was recovered already. Stop the other survivors, or keep them from starting, until this one runs: two of them would go on as the old cluster.`,
 		Flags: append([]cli.Flag{
 			&cli.StringSliceFlag{Name: "ignore", Usage: "`NODE` that does not count as answering, because something else has its address or its disk cannot be trusted; may be repeated"},
 			yes(),
@@ -47,7 +48,10 @@ type otherServer struct {
 	Voter    bool   `json:"voter"`
 	Answers  bool   `json:"answers"`
 	Revision uint64 `json:"revision,omitempty"`
-	Error    string `json:"error,omitempty"`
+	// Where its log ends.
+	LastIndex uint64 `json:"last_index,omitempty"`
+	LastTerm  uint64 `json:"last_term,omitempty"`
+	Error     string `json:"error,omitempty"`
 }
 
 func (p *program) recoverRun(c *cli.Context) error {
@@ -71,7 +75,7 @@ func (p *program) recoverRun(c *cli.Context) error {
 		},
 	})
 	if err != nil {
-		return p.recoverFailure(r, err)
+		return p.recoverFailure(cfg.DataDir, r, err)
 	}
 	if r.Finished {
 		return p.emit(c, recoverAnswer{Done: true}, func(o *printer) {
@@ -91,7 +95,10 @@ func answerOf(r agent.Recovery) recoverAnswer {
 		Voters: r.Voters, Others: []otherServer{}, Backup: r.Backup, Done: true,
 	}
 	for _, o := range r.Others {
-		a.Others = append(a.Others, otherServer{o.Name, string(o.ID), o.Addr, o.Voter, o.Answers, o.Revision, o.Error})
+		a.Others = append(a.Others, otherServer{
+			Name: o.Name, ID: string(o.ID), Address: o.Addr, Voter: o.Voter, Answers: o.Answers,
+			Revision: o.Revision, LastIndex: o.LastIndex, LastTerm: o.LastTerm, Error: o.Error,
+		})
 	}
 	return a
 }
@@ -112,7 +119,7 @@ func (o *printer) recovery(p *program, r agent.Recovery) {
 			role = "voter"
 		}
 		if s.Revision > 0 {
-			seen = "revision " + strconv.FormatUint(s.Revision, 10)
+			seen = fmt.Sprintf("revision %d, log ends at index %d, term %d", s.Revision, s.LastIndex, s.LastTerm)
 		}
 		rows = append(rows, []string{s.Name, s.Addr, role, yesNo(s.Answers), seen})
 	}
@@ -131,17 +138,21 @@ func yesNo(b bool) string {
 	return "no"
 }
 
-func (p *program) recoverFailure(r agent.Recovery, err error) error {
+func (p *program) recoverFailure(dir string, r agent.Recovery, err error) error {
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && r.Node == "", errors.Is(err, identity.ErrNoIdentity):
+		return permanent("name the agent's own directory with --data-dir, or its configuration with --config", "%s: %w", dir, err)
 	case isHeld(err):
 		return failed("stop the agent on this machine first", "%w", err)
 	case errors.Is(err, agent.ErrQuorumAnswers):
 		who := &printer{}
 		who.recovery(p, r)
 		fmt.Fprint(p.stderr, who.b.String())
-		return permanent("the cluster is not lost: start this agent, and take lost nodes out with usher node remove NODE --force; if something else has a lost server's address, name that with --ignore", "%w", err)
+		return permanent("the cluster is not lost: start this agent, and take lost nodes out with usher node remove NODE; if something else has a lost server's address, name that with --ignore", "%w", err)
 	case errors.Is(err, agent.ErrNewerSurvivor):
 		return permanent("recover on that server, with its agent stopped; if its disk cannot be trusted, name it with --ignore", "%w", err)
+	case errors.Is(err, agent.ErrDisowned):
+		return permanent("usher leave --purge clears the data directory, so that this machine can join there; if that other cluster is the wrong one, name it with --ignore", "%w", err)
 	case isDamaged(err):
 		return permanent("recover on another survivor, or restore a snapshot: usher snapshot restore FILE", "%w", err)
 	}

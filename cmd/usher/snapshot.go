@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -56,6 +58,12 @@ func (p *program) recoveryKey(c *cli.Context) (identity.RecoveryKey, error) {
 	if err != nil {
 		return identity.RecoveryKey{}, err
 	}
+	if strings.HasPrefix(text, "{") { // what usher init --output json printed, whole
+		var printed initAnswer
+		if err := json.Unmarshal([]byte(text), &printed); err == nil && printed.RecoveryKey != "" {
+			text = printed.RecoveryKey
+		}
+	}
 	key, err := identity.ParseRecoveryKey(text)
 	if err != nil {
 		return key, failed("type it as usher init printed it: 12 groups of 5 characters", "%w", err)
@@ -83,7 +91,7 @@ type snapshotAnswer struct {
 func (o *printer) snapshot(p *program, a snapshotAnswer) {
 	newest := ""
 	if a.Unconfirmed {
-		newest = "not known: no majority answered when it was saved"
+		newest = "not known: no majority answered when it was saved, or none was asked"
 	}
 	o.facts(
 		"file", a.File,
@@ -104,7 +112,12 @@ func (o *printer) snapshot(p *program, a snapshotAnswer) {
 
 func (c *call) snapshotSave() error {
 	path := c.arg(0)
-	if _, err := os.Stat(path); err == nil && !c.cli.Bool("force") {
+	if path == "" || path == "-" {
+		return usage("name a file: it is checked before it gets its name", "a snapshot is not written to %q", path)
+	}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return failed("name a file in it", "%s is a directory", path)
+	} else if err == nil && !c.cli.Bool("force") {
 		return failed("name another file, or say --force", "%s is there already", path)
 	}
 	var opts []admin.Option
@@ -165,7 +178,11 @@ func (t *told) Write(b []byte) (int, error) {
 func writeWhole(path string, write func(*os.File) error) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
 	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+		var in *fs.PathError
+		if errors.As(err, &in) { // without the name that it has before its own
+			err = in.Err
+		}
+		return failed("make the directory, or name a file elsewhere", "write %s: %w", path, err)
 	}
 	err = write(f)
 	if err == nil {

@@ -16,6 +16,7 @@ import (
 func (p *program) snapshotRestoreCommand() *cli.Command {
 	flags := []cli.Flag{
 		recoveryKeyFlag(),
+		toggle("foreign", "with --over: also from a file of another cluster, such as the one that this was restored from"),
 		toggle("over", "bring settings and tasks of the living cluster that answers back to the file's, instead of making a new one"),
 		yes(),
 		text("cluster-name", "NAME", "what the new cluster is called; by default as before"),
@@ -31,6 +32,9 @@ With --over a living cluster keeps its nodes, tokens, sessions and history, and 
 }
 
 func (p *program) snapshotRestore(c *cli.Context) error {
+	if c.Bool("over") && c.IsSet("cluster-name") {
+		return usage("leave out --cluster-name", "with --over the living cluster keeps its name")
+	}
 	if c.Bool("over") {
 		return p.action(exactly(1), (*call).snapshotOver)(c)
 	}
@@ -57,6 +61,8 @@ func (p *program) snapshotRestore(c *cli.Context) error {
 	switch {
 	case err != nil && isPermanent(err), err != nil && isHeld(err):
 		return initFailure(cfg, err)
+	case diskFull(err):
+		return err
 	case err != nil:
 		return unreadableSnapshot(path, err)
 	}
@@ -94,6 +100,9 @@ func (c *call) snapshotOver() error {
 	if err != nil {
 		return unreadableSnapshot(c.arg(0), err)
 	}
+	if err := c.sameCluster(s); err != nil {
+		return err
+	}
 	changes, err := c.differences(s)
 	if err != nil {
 		return err
@@ -120,6 +129,16 @@ func (c *call) snapshotOver() error {
 		}
 		o.line("done: %s", count(len(changes), "change"))
 	})
+}
+
+// sameCluster refuses another cluster's file, unless that is wanted.
+func (c *call) sameCluster(s *agent.Snapshot) error {
+	st, err := ask(c, func(ctx context.Context) (admin.Status, error) { return c.api.Status(ctx) })
+	if err != nil || st.Cluster.ID == s.Header.ClusterID || c.cli.Bool("foreign") {
+		return err
+	}
+	return failed("is it the right file? --foreign takes it all the same", "%s is of another cluster, %s (%s): this one is %s (%s)",
+		c.arg(0), s.Header.ClusterName, s.Header.ClusterID, st.Cluster.Name, st.Cluster.ID)
 }
 
 func (o *printer) changes(all []change) {

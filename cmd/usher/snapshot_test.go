@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -121,6 +122,17 @@ func TestSnapshotGolden(t *testing.T) {
 	} {
 		text.WriteString(against(t, f, api, args...) + "\n")
 	}
+	api.on("GET /v1/status", admin.Status{Cluster: admin.ClusterRef{ID: "other", Name: "test"}})
+	for _, args := range [][]string{
+		{"snapshot", "restore", file, "--over", "--recovery-key-file", keyFile, "--yes"},
+		{"snapshot", "restore", file, "--over", "--foreign", "--recovery-key-file", keyFile, "--yes"},
+		{"snapshot", "restore", file, "--over", "--cluster-name", "x", "--recovery-key-file", keyFile},
+		{"snapshot", "save", "-"},
+		{"snapshot", "save", dir},
+		{"snapshot", "save", filepath.Join(dir, "absent", "x")},
+	} {
+		text.WriteString(against(t, f, api, args...) + "\n")
+	}
 	golden(t, "snapshot.txt", strings.ReplaceAll(text.String(), dir, "/dir"))
 	if info, err := os.Stat(file); err != nil || !f.facts.Windows && info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info, err)
@@ -143,7 +155,7 @@ func TestRecoverGolden(t *testing.T) {
 	found := agent.Recovery{
 		Cluster: "prod", Node: "bi-3", Revision: 812, AsOf: ago(time.Hour), LastIndex: 900, LastTerm: 7, Voters: 3, Backup: "/data/before-recovery-20300102T030405",
 		Others: []agent.OtherServer{
-			{ID: id1, Name: "bi-1", Addr: "10.0.0.1:14747", Voter: true, Answers: true, Revision: 811},
+			{ID: id1, Name: "bi-1", Addr: "10.0.0.1:14747", Voter: true, Answers: true, Revision: 811, LastIndex: 899, LastTerm: 7},
 			{ID: id2, Name: "bi-2", Addr: "10.0.0.2:14747", Voter: true, Error: "connection refused"},
 		},
 	}
@@ -157,6 +169,9 @@ func TestRecoverGolden(t *testing.T) {
 		{[]string{"recover", "--yes"}, func(m *fakeMachine) { m.recovery.Finished = true }},
 		{[]string{"recover", "--yes"}, func(m *fakeMachine) { m.err = agent.ErrQuorumAnswers }},
 		{[]string{"recover", "--yes"}, func(m *fakeMachine) { m.err = agent.ErrNewerSurvivor }},
+		{[]string{"recover", "--yes"}, func(m *fakeMachine) { m.err = agent.ErrDisowned }},
+		{[]string{"recover", "--yes", "--data-dir", "/data"}, func(m *fakeMachine) { m.err, m.recovery.Recovery = identity.ErrNoIdentity, agent.Recovery{} }},
+		{[]string{"recover", "--yes", "--data-dir", "/data"}, func(m *fakeMachine) { m.err, m.recovery.Recovery = fs.ErrNotExist, agent.Recovery{} }},
 		{[]string{"recover", "--yes"}, func(m *fakeMachine) { m.err = &identity.LockedError{Path: "/data", PID: 7} }},
 		{[]string{"recover", "--yes"}, func(m *fakeMachine) { m.err = agent.ErrDamaged }},
 		{[]string{"recover", "--yes"}, func(m *fakeMachine) { m.recovery.Voters, m.recovery.Others = 1, nil }},

@@ -2,7 +2,9 @@ package consensus
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -50,10 +52,12 @@ func (s *Store) keepPulse() {
 	}
 }
 
-// machine is the state machine, and tells when Raft's configuration has changed.
+// machine is the state machine, and tells when Raft's configuration has changed and how
+// far it is.
 type machine struct {
 	fsm.Raft
 	reconfigured func()
+	applied      *progress
 }
 
 // ApplyBatch implements raft.BatchingFSM.
@@ -63,7 +67,46 @@ func (m machine) ApplyBatch(entries []*raft.Log) []any {
 			m.reconfigured()
 		}
 	}
-	return m.Raft.ApplyBatch(entries)
+	if hold := m.applied.hold.Load(); hold != nil {
+		(*hold)()
+	}
+	out := m.Raft.ApplyBatch(entries)
+	m.applied.reach(entries[len(entries)-1].Index)
+	return out
+}
+
+// progress is the index of Raft's log up to which everything has been applied to the state.
+// raft's AppliedIndex counts what was handed over. Entries that reach no state machine,
+// barriers and those that begin a term, do not move it: whoever waited for a barrier
+// does. Its zero value is ready.
+type progress struct {
+	at    atomic.Uint64
+	moved bulletin
+	hold  atomic.Pointer[func()] // tests let the state lag behind
+}
+
+func (p *progress) reach(index uint64) {
+	for old := p.at.Load(); index > old; old = p.at.Load() {
+		if p.at.CompareAndSwap(old, index) {
+			p.moved.ring()
+			return
+		}
+	}
+}
+
+// wait returns when everything up to an index has been applied.
+func (p *progress) wait(ctx context.Context, index uint64) error {
+	for {
+		moved := p.moved.changed()
+		if p.at.Load() >= index {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return fmt.Errorf("wait until entry %d is applied: %w", index, ctx.Err())
+		}
+	}
 }
 
 // Restore implements raft.FSM.

@@ -115,8 +115,15 @@ func (s *Store) begin(t term) {
 		if !s.calls.begin() {
 			return
 		}
-		err := s.await(t.ctx, func() raft.Future { return s.raft.Barrier(barrierTimeout) })
+		var barrier raft.Future
+		err := s.await(t.ctx, func() raft.Future {
+			barrier = s.raft.Barrier(barrierTimeout)
+			return barrier
+		})
 		if err == nil {
+			if at, ok := barrier.(raft.IndexFuture); ok { // it is
+				s.applied.reach(at.Index())
+			}
 			close(t.ready)
 			return
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -297,6 +298,9 @@ func TestOvertakenSnapshot(t *testing.T) {
 	list, err := s.List()
 	if err != nil || len(list) != 1 || list[0].Index != 20 {
 		t.Errorf("kept: %v, %v", list, err)
+	}
+	for made := time.Now().UnixMilli(); time.Now().UnixMilli() == made; { // names are by the millisecond
+		runtime.Gosched()
 	}
 	if err := create(20).Close(); err != nil {
 		t.Errorf("the same once more: %v", err)

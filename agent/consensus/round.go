@@ -122,8 +122,9 @@ func (s *Store) readFrom(ctx context.Context, leader peer.ID) (fsm.View, error) 
 
 // ReadHere is a linearizable read at the leader; ErrNotLeader elsewhere. The view is
 // taken when (a) everything of earlier terms has been applied here, (b) a majority of
-// voters has said, after the call began, that it knows of no later term, and (c) this
-// node still leads the same term.
+// voters has said, after the call began, that it knows of no later term, (c) this
+// node still leads the same term, and (d) everything that was committed when the call began
+// has been applied here: a follower may have been faster and may have shown it.
 func (s *Store) ReadHere(ctx context.Context) (fsm.View, error) {
 	if _, err := s.confirmHere(ctx); err != nil {
 		return fsm.View{}, err
@@ -155,8 +156,12 @@ func (s *Store) confirm() (uint64, error) {
 	}
 	ctx, cancel := s.whileOpen(s.cfg.Election)
 	defer cancel()
+	committed := s.raft.CommitIndex()
 	if err := s.pulse.Round(ctx, s.voters(), t.number); err != nil {
 		return 0, fmt.Errorf("confirm the leadership: %w", err)
+	}
+	if err := s.applied.wait(ctx, committed); err != nil {
+		return 0, err
 	}
 	revision := s.cfg.FSM.View().Revision()
 	if now := s.term.now(); now.number != t.number || s.raft.State() != raft.Leader || s.raft.CurrentTerm() != t.number {

@@ -156,6 +156,42 @@ func TestReadsDoNotJoinARunningRound(t *testing.T) {
 	})
 }
 
+// TestReadsDoNotGoBack lets the leader's state lag behind that of a follower, which has shown
+// a write already: reads that come later, on whichever node, show it too.
+func TestReadsDoNotGoBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTrio(t)
+		defer c.stopAll()
+		l := c.leader("")
+		time.Sleep(time.Second)
+		const lag = 100 * time.Millisecond
+		hold := func() { time.Sleep(lag) }
+		l.store.applied.hold.Store(&hold)
+		began := time.Now()
+		written := make(chan error, 1)
+		go func() {
+			_, err := l.store.Apply(t.Context(), put("row"))
+			written <- err
+		}()
+		f := c.others(l)[0]
+		for f.fsm.View().Secret("row") == nil {
+			time.Sleep(time.Millisecond)
+		}
+		if took := time.Since(began); took >= lag {
+			t.Fatalf("the follower took %v: it is not ahead", took)
+		}
+		for _, i := range c.ids {
+			v, err := c.nodes[i].store.Read(t.Context())
+			if err != nil || v.Secret("row") == nil {
+				t.Errorf("read at %s, %v after the write began: %v", i, time.Since(began), err)
+			}
+		}
+		if err := <-written; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestReadsSeeWhatWasAcknowledged reads at every node, right after each write, and
 // writes nothing by it.
 func TestReadsSeeWhatWasAcknowledged(t *testing.T) {

@@ -98,6 +98,7 @@ type Store struct {
 	clock     lastOffset
 	reads     rounds // asks the leader
 	confirms  rounds // asks the voters
+	applied   progress
 	pulse     *pulse.Hub
 	lost      sync.Map // peer.ID of servers whose pulse ended
 	crash     detector
@@ -180,7 +181,7 @@ func (s *Store) openRaft(notify chan<- bool) error {
 		return fmt.Errorf("open raft: %w", err)
 	}
 	s.pretence = &pretence{LogStore: cache}
-	r, err := raft.NewRaft(rc, machine{fsm.Raft{FSM: s.cfg.FSM}, s.pulse.Changed}, s.pretence, term, s.snapshots, s.trans)
+	r, err := raft.NewRaft(rc, machine{fsm.Raft{FSM: s.cfg.FSM}, s.pulse.Changed, &s.applied}, s.pretence, term, s.snapshots, s.trans)
 	if err != nil {
 		s.end()
 		return errors.Join(fmt.Errorf("open raft: %w", err), s.trans.Close())

@@ -405,6 +405,8 @@ func TestSessions(t *testing.T) {
 		{name: "served again too late after tries", verdict: VerdictMoves,
 			ops:    []Op{asked("1", "n1", "n2").at(40, 60).failed(), asked("1", "n3", "n2").to("n3").at(2000, 2100)},
 			losses: []Loss{killed("n2", 35, 0)}, why: "served again after 2.06s"},
+		{name: "it asked when the node was back", verdict: VerdictMoves, ops: []Op{asked("1", "n1", "n2").at(200, 3100)},
+			losses: []Loss{killed("n2", 35, 100), lost("n2", LossShaky, 150, 3000)}},
 		{name: "it asked late", verdict: VerdictMoves, ops: []Op{asked("1", "n1", "n2").to("n3").at(4000, 4100)}, losses: []Loss{killed("n2", 35, 0)}},
 		{name: "it waited at a dead door", verdict: VerdictMoves,
 			ops:    []Op{asked("1", "n2", "n2").at(40, 60).failed(), asked("1", "n1", "n2").to("n3").at(3000, 3100)},

@@ -189,6 +189,8 @@ func (e *evidence) served(s []*Op, l Loss) (took time.Duration, why string) {
 			continue
 		case o.End < l.At || owner != l.Node:
 			continue
+		case first == nil && o.Begin > l.over():
+			return -1, "" // it did not ask while the node was lost
 		case e.doorGone(o):
 			gone = true
 		case first == nil:

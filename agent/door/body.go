@@ -80,11 +80,12 @@ func (b *body) Read(p []byte) (int, error) {
 		b.err = err
 		b.ended.Store(true) // net/http takes the deadline away
 	case err != nil:
-		// A deadline that has not passed is one that stop has moved.
+		// A deadline that has not passed is one that stop has moved. Others that wait for the
+		// same bytes may give up in the same second.
 		b.err = err
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			if b.now().Sub(b.renewed) >= b.idle {
+			if b.now().Sub(b.renewed) >= b.idle-renewEvery {
 				b.err = errBodyStalled
 			}
 		case b.length < 0 && !connectionError(err):

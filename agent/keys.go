@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,6 +36,10 @@ func (a *Agent) refreshKeys(v fsm.View) {
 			continue // not one of ours
 		}
 		plain, err := a.vault.openRow(v, row)
+		if errors.Is(err, errNoCopy) { // of a node that has just joined; the next change brings it
+			a.log.Info().Str("secret", row.Name).Msg("cookie key is not for this node yet")
+			continue
+		}
 		if err != nil || len(plain) != 32 {
 			a.log.Error().Err(err).Str("secret", row.Name).Msg("cookie key cannot be opened")
 			continue

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -9,6 +10,9 @@ import (
 	"github.com/ushercluster/usher/agent/peer"
 	"github.com/ushercluster/usher/fsm"
 )
+
+// errNoCopy means that the central node has not wrapped a data key for this node.
+var errNoCopy = errors.New("no copy of it for this node")
 
 // Names of the sealed secrets.
 const (
@@ -49,7 +53,7 @@ func (v *vault) dataKey(row *fsm.DataKey) (identity.DataKey, error) {
 		v.open[row.ID] = dk
 		return dk, nil
 	}
-	return identity.DataKey{}, fmt.Errorf("open data key %d: no copy of it for this node", row.ID)
+	return identity.DataKey{}, fmt.Errorf("open data key %d: %w", row.ID, errNoCopy)
 }
 
 // secret opens one secret.

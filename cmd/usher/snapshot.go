@@ -55,8 +55,10 @@ func recoveryKeyFlag() cli.Flag {
 func (p *program) recoveryKey(c *cli.Context) (identity.RecoveryKey, error) {
 	value, _ := p.env("USHER_RECOVERY_KEY")
 	text, err := identity.ReadSecret(c.String("recovery-key-file"), value, p.stdin)
-	if err != nil {
+	if errors.Is(err, identity.ErrNoSecret) {
 		return identity.RecoveryKey{}, err
+	} else if err != nil {
+		return identity.RecoveryKey{}, failed("name the file that holds what usher init printed, and that you may read", "%w", err)
 	}
 	if strings.HasPrefix(text, "{") { // what usher init --output json printed, whole
 		var printed initAnswer
@@ -227,9 +229,9 @@ func (p *program) snapshotInspect(c *cli.Context) error {
 
 // inspect verifies a file; with a key it opens all of it.
 func (p *program) inspect(path string, key *identity.RecoveryKey) (snapshotAnswer, error) {
-	f, err := os.Open(path)
+	f, err := openSnapshotFile(path)
 	if err != nil {
-		return snapshotAnswer{}, fmt.Errorf("read snapshot: %w", err)
+		return snapshotAnswer{}, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
@@ -254,6 +256,23 @@ func (p *program) inspect(path string, key *identity.RecoveryKey) (snapshotAnswe
 		return a, unreadableSnapshot(path, err)
 	}
 	return a, nil
+}
+
+func openSnapshotFile(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if err == nil {
+		var info os.FileInfo
+		if info, err = f.Stat(); err == nil && info.IsDir() {
+			err = errors.New("it is a directory")
+		}
+		if err != nil {
+			f.Close()
+		}
+	}
+	if err != nil {
+		return nil, failed("name a file that usher snapshot save wrote, and that you may read", "read snapshot %s: %w", path, err)
+	}
+	return f, nil
 }
 
 func unreadableSnapshot(path string, err error) error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -50,9 +49,9 @@ func (p *program) snapshotRestore(c *cli.Context) error {
 		return err
 	}
 	path := c.Args().First()
-	f, err := os.Open(path)
+	f, err := openSnapshotFile(path)
 	if err != nil {
-		return fmt.Errorf("read snapshot: %w", err)
+		return err
 	}
 	defer f.Close()
 	ctx, cancel := p.untilSignal(c.Context)
@@ -91,9 +90,9 @@ func (c *call) snapshotOver() error {
 	if err != nil {
 		return err
 	}
-	f, err := os.Open(c.arg(0))
+	f, err := openSnapshotFile(c.arg(0))
 	if err != nil {
-		return fmt.Errorf("read snapshot: %w", err)
+		return err
 	}
 	defer f.Close()
 	s, err := agent.OpenSnapshot(f, key)

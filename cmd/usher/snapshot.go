@@ -263,14 +263,14 @@ func openSnapshotFile(path string) (*os.File, error) {
 	if err == nil {
 		var info os.FileInfo
 		if info, err = f.Stat(); err == nil && info.IsDir() {
-			err = errors.New("it is a directory")
+			err = fmt.Errorf("%s is a directory", path)
 		}
 		if err != nil {
 			f.Close()
 		}
 	}
 	if err != nil {
-		return nil, failed("name a file that usher snapshot save wrote, and that you may read", "read snapshot %s: %w", path, err)
+		return nil, failed("name a file that usher snapshot save wrote, and that you may read", "read snapshot: %w", err)
 	}
 	return f, nil
 }

@@ -108,7 +108,7 @@ func (f *hangingDisk) Heal(context.Context) error {
 		err = errors.Join(err, <-f.probe)
 	}
 	// An agent that has ended over it could not go before the disk went on.
-	time.AfterFunc(3*time.Second, f.pardon)
+	time.AfterFunc(8*time.Second, f.pardon) // it stops in order, for which it has five seconds
 	return err
 }
 
@@ -227,7 +227,7 @@ func (f *fullDisk) Bites(context.Context) error {
 
 func (f *fullDisk) Heal(context.Context) error {
 	if f.pardon != nil {
-		time.AfterFunc(3*time.Second, f.pardon)
+		time.AfterFunc(8*time.Second, f.pardon) // it stops in order, for which it has five seconds
 		f.pardon = nil
 	}
 	if err := os.Remove(f.filler()); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -318,7 +318,8 @@ func TestSnapshotsOfAWrongClock(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(20 * time.Minute)
+		time.Sleep(20*time.Minute + 30*time.Second) // between two looks of the keeper
+		synctest.Wait()
 		files := n.saved(t)
 		if len(files) != 3 {
 			t.Fatalf("%v", files)
@@ -335,6 +336,7 @@ func TestSnapshotsOfAWrongClock(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Minute)
+		synctest.Wait()
 		warned := func() bool {
 			st, err := n.API().Status(t.Context())
 			return err == nil && strings.Contains(strings.Join(st.Warnings, "\n"), "cannot save snapshots")

@@ -96,7 +96,7 @@ func (p *progress) reach(index uint64) {
 
 // wait returns when everything up to an index has been applied.
 func (p *progress) wait(ctx context.Context, index uint64) error {
-	for {
+	for p.at.Load() < index { // nearly never
 		moved := p.moved.changed()
 		if p.at.Load() >= index {
 			return nil
@@ -107,6 +107,7 @@ func (p *progress) wait(ctx context.Context, index uint64) error {
 			return fmt.Errorf("wait until entry %d is applied: %w", index, ctx.Err())
 		}
 	}
+	return nil
 }
 
 // Restore implements raft.FSM.

@@ -22,28 +22,25 @@ type notice struct {
 	since, until time.Time
 }
 
-// set gives a notice, or gives it again.
+// set gives a notice, or gives it again, for a while.
 func (n *notices) set(about, text string, now time.Time) {
+	n.put(about, text, now, now.Add(noticeLife))
+}
+
+// keep gives a notice that stands until it is taken back.
+func (n *notices) keep(about, text string, now time.Time) { n.put(about, text, now, time.Time{}) }
+
+func (n *notices) put(about, text string, now, until time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.m == nil {
 		n.m = map[string]notice{}
 	}
-	old, ok := n.m[about]
-	if !ok || !now.Before(old.until) {
-		old.since = now
+	since := now
+	if old, ok := n.m[about]; ok && old.stands(now) {
+		since = old.since
 	}
-	n.m[about] = notice{text, old.since, now.Add(noticeLife)}
-}
-
-// keep gives a notice that stands until it is taken back.
-func (n *notices) keep(about, text string, now time.Time) {
-	n.set(about, text, now)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	kept := n.m[about]
-	kept.until = time.Time{}
-	n.m[about] = kept
+	n.m[about] = notice{text, since, until}
 }
 
 // take takes a notice back.

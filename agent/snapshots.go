@@ -211,15 +211,9 @@ func (k *keeper) prune(keep int) error {
 		return err
 	}
 	now := k.now()
-	slices.SortStableFunc(files, func(a, b savedFile) int {
-		switch ahead, behind := a.at.After(now), b.at.After(now); {
-		case ahead == behind:
-			return 0
-		case ahead:
-			return -1
-		}
-		return 1
-	})
+	if ahead := slices.IndexFunc(files, func(f savedFile) bool { return f.at.After(now) }); ahead >= 0 {
+		files = slices.Concat(files[ahead:], files[:ahead])
+	}
 	for len(files) > keep {
 		if err := os.Remove(files[0].path); err != nil {
 			return fmt.Errorf("remove an old snapshot: %w", err)

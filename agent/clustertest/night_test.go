@@ -247,16 +247,22 @@ func TestRecoveryCutShort(t *testing.T) {
 	})
 }
 
+// keepThree has snapshots saved every six minutes, and three of them kept.
+func (n *Node) keepThree(t *testing.T) {
+	t.Helper()
+	for key, value := range map[string]string{"snapshot.interval": "6m", "snapshot.keep": "3"} {
+		if _, err := n.API().SetSetting(t.Context(), key, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestSnapshotsByTheClock looks at what a server saves by itself.
 func TestSnapshotsByTheClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, 1)
 		n := c.Node(1)
-		for key, value := range map[string]string{"snapshot.interval": "6m", "snapshot.keep": "3"} {
-			if _, err := n.API().SetSetting(t.Context(), key, value); err != nil {
-				t.Fatal(err)
-			}
-		}
+		n.keepThree(t)
 		saved := func() []string { return n.saved(t) }
 		left := filepath.Join(n.Config.DataDir, "snapshots", n.Agent.ID().Short()+"-19991231T235959Z.usher-snapshot.part")
 		if err := os.MkdirAll(filepath.Dir(left), 0o700); err != nil {
@@ -303,11 +309,7 @@ func TestSnapshotsOfAWrongClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, 1)
 		n := c.Node(1)
-		for key, value := range map[string]string{"snapshot.interval": "6m", "snapshot.keep": "3"} {
-			if _, err := n.API().SetSetting(t.Context(), key, value); err != nil {
-				t.Fatal(err)
-			}
-		}
+		n.keepThree(t)
 		dir := filepath.Join(n.Config.DataDir, "snapshots")
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)

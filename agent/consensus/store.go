@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -249,10 +248,8 @@ type Status struct {
 // LogEnd is the index and the term of the newest entry that this server has, acknowledged
 // or not.
 func (s *Store) LogEnd() (index, term uint64) {
-	stats := s.raft.Stats()
-	index, _ = strconv.ParseUint(stats["last_log_index"], 10, 64) // raft writes numbers
-	term, _ = strconv.ParseUint(stats["last_log_term"], 10, 64)
-	return index, term
+	end := s.logEnd()
+	return end.index, end.term
 }
 
 // Quorum reports whether a leader is known and was heard of lately.

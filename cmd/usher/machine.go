@@ -37,13 +37,14 @@ type running interface {
 	Addrs() agent.Addrs
 }
 
-// systemMachine is the real one.
+// systemMachine is the real one. What root writes it leaves to the user that the agent runs as.
 type systemMachine struct{ version string }
 
 func (systemMachine) HasIdentity(dataDir string) (bool, error) { return agent.HasIdentity(dataDir) }
 
 func (systemMachine) Init(ctx context.Context, cfg config.Config, clusterName string, now func() time.Time) (agent.InitResult, error) {
-	return owned(cfg)(agent.Init(ctx, cfg, clusterName, now))
+	r, err := agent.Init(ctx, cfg, clusterName, now)
+	return r, errors.Join(err, identity.GiveToOwner(cfg.DataDir))
 }
 
 func (m systemMachine) Join(ctx context.Context, cfg config.Config, o agent.JoinOptions) (identity.JoinAnswer, error) {
@@ -62,19 +63,13 @@ func (m systemMachine) Open(cfg config.Config, o agent.Options) (running, error)
 }
 
 func (systemMachine) Restore(ctx context.Context, cfg config.Config, o agent.RestoreOptions) (agent.InitResult, error) {
-	return owned(cfg)(agent.Restore(ctx, cfg, o))
+	r, err := agent.Restore(ctx, cfg, o)
+	return r, errors.Join(err, identity.GiveToOwner(cfg.DataDir))
 }
 
 func (systemMachine) Recover(ctx context.Context, cfg config.Config, o agent.RecoverOptions) (agent.Recovery, error) {
 	r, err := agent.Recover(ctx, cfg, o)
 	return r, errors.Join(err, identity.GiveToOwner(cfg.DataDir))
-}
-
-// owned leaves what root has written to the user that the agent runs as.
-func owned(cfg config.Config) func(agent.InitResult, error) (agent.InitResult, error) {
-	return func(r agent.InitResult, err error) (agent.InitResult, error) {
-		return r, errors.Join(err, identity.GiveToOwner(cfg.DataDir))
-	}
 }
 
 func (systemMachine) NodeID(dataDir string) (peer.ID, error) {

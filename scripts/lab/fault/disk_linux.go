@@ -227,7 +227,7 @@ func (f *fullDisk) Bites(context.Context) error {
 
 func (f *fullDisk) Heal(context.Context) error {
 	if f.pardon != nil {
-		time.AfterFunc(8*time.Second, f.pardon) // it stops in order, for which it has five seconds
+		time.AfterFunc(3*time.Second, f.pardon)
 		f.pardon = nil
 	}
 	if err := os.Remove(f.filler()); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -114,7 +114,7 @@ func (l Limits) filled() Limits {
 		}
 	}
 	set(&l.Move, 2*time.Second)
-	set(&l.MoveHung, 2500*time.Millisecond)
+	set(&l.MoveHung, 2*time.Second)
 	set(&l.Detect, 2*time.Second)
 	set(&l.Settle, 2*time.Second)
 	set(&l.Solve, time.Minute)

@@ -133,7 +133,7 @@ type Loss struct {
 // Limits of what is allowed. Zero fields get their defaults.
 type Limits struct {
 	Move     time.Duration `json:"move,omitempty"`      // until the session of a killed node is served again: 2 s
-	MoveHung time.Duration `json:"move_hung,omitempty"` // of a node that was paused or cut: 2.5 s
+	MoveHung time.Duration `json:"move_hung,omitempty"` // of a node that was paused or cut: 2 s
 	Detect   time.Duration `json:"detect,omitempty"`    // how long after the loss of a node doors may still send to it: 2 s; 100 ms after a kill
 	Settle   time.Duration `json:"settle,omitempty"`    // how long after Back a session may still move, or a request fail, for the loss: 2 s
 	Solve    time.Duration `json:"solve,omitempty"`     // for the linearizability of one key: 60 s

@@ -129,6 +129,9 @@ func (s *Server) answer(c *websocket.Conn, ss *session, key string, msg []byte) 
 	if err != nil {
 		return fmt.Errorf("encode state: %w", err)
 	}
+	// Not the life's context, as above: ended amid the write, it would cut the connection.
+	ctx, cancelWrite := context.WithTimeout(context.Background(), writeTimeout)
+	defer cancelWrite()
 	return c.Write(ctx, websocket.MessageText, b)
 }
 

@@ -70,6 +70,9 @@ func (f *slowDisk) Heal(context.Context) error {
 type hangingDisk struct {
 	Env
 	frozen bool
+	since  time.Time
+	deaths int // so far, and how often it has given up
+	stops  int
 	probe  chan error
 	pardon func()
 }
@@ -77,9 +80,17 @@ type hangingDisk struct {
 func (f *hangingDisk) Healthy(context.Context) error { return diskHealthy(f.Victim) }
 
 func (f *hangingDisk) Inject(context.Context) error {
-	f.Lost(f.Victim, history.LossUnknown)
-	f.pardon = f.Victim.Excuse()
-	f.frozen = true
+	kind := history.LossUnknown
+	if f.Use.Length >= givesUpAfter {
+		kind = history.LossRestarted // its door goes on until then, and what is under way then ends with it
+	}
+	f.Lost(f.Victim, kind)
+	before, err := f.Victim.Lines(world.Stops)
+	if err != nil {
+		return err
+	}
+	f.pardon, f.deaths, f.stops = f.Victim.Excuse(), len(f.Victim.Deaths()), len(before)
+	f.frozen, f.since = true, time.Now()
 	return f.Victim.Freeze()
 }
 
@@ -98,18 +109,47 @@ func (f *hangingDisk) Bites(context.Context) error {
 	}
 }
 
-func (f *hangingDisk) Heal(context.Context) error {
+// Heal waits for an agent that has given up. It could not go before the disk went on.
+func (f *hangingDisk) Heal(ctx context.Context) error {
 	if !f.frozen {
 		return nil
 	}
 	f.frozen = false
+	hung := time.Since(f.since)
 	err := f.Victim.Thaw()
 	if f.probe != nil {
 		err = errors.Join(err, <-f.probe)
 	}
-	// An agent that has ended over it could not go before the disk went on.
-	time.AfterFunc(8*time.Second, f.pardon) // it stops in order, for which it has five seconds
-	return err
+	time.AfterFunc(endsWithin, f.pardon)
+	if hung < givesUpAfter {
+		return err
+	}
+	return errors.Join(err, f.ended(ctx))
+}
+
+// Times of an agent whose disk hangs.
+const (
+	givesUpAfter = 9 * time.Second // it does after 10 s, which are counted in steps
+	saysWithin   = time.Second     // that it has given up, once the disk goes on
+	endsWithin   = 8 * time.Second // it stops in order, for which it has five seconds
+)
+
+// ended waits until the agent has ended, if it has given up.
+func (f *hangingDisk) ended(ctx context.Context) error {
+	select {
+	case <-time.After(saysWithin):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if lines, err := f.Victim.Lines(world.Stops); err != nil || len(lines) == f.stops {
+		return err
+	}
+	return world.Until(ctx, endsWithin, f.Victim.Name+" has ended over its disk", func(context.Context) error {
+		if len(f.Victim.Deaths()) == f.deaths {
+			return errors.New("it goes on")
+		}
+		return nil
+	})
 }
 
 // unsyncedLead is how many lines are written before the power goes, so that their writer is

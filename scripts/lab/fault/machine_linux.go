@@ -16,7 +16,7 @@ type quota struct{ Env }
 func (f *quota) Healthy(ctx context.Context) error { return running(ctx, f.Victim) }
 
 func (f *quota) Inject(context.Context) error {
-	f.Lost(f.Victim, history.LossPaused)
+	f.Lost(f.Victim, history.LossStarved)
 	return f.Victim.Quota(5 + f.Rand.IntN(16))
 }
 

@@ -158,7 +158,7 @@ func (l Loss) overlaps(begin, end, after time.Duration) bool {
 // restarted was killed, too, and a shaky one is cut.
 func (l Loss) is(kinds ...LossKind) bool {
 	return l.Kind == LossUnknown || l.Kind == "" || slices.Contains(kinds, l.Kind) ||
-		l.Kind == LossRestarted && slices.Contains(kinds, LossKilled) || l.Kind == LossShaky && slices.Contains(kinds, LossCut)
+		l.Kind == LossRestarted && slices.Contains(kinds, LossKilled) || l.Kind == LossStarved && slices.Contains(kinds, LossPaused) || l.Kind == LossShaky && slices.Contains(kinds, LossCut)
 }
 
 // beyond reports whether more nodes were lost at a time in [begin, end] than the cluster

@@ -109,6 +109,8 @@ type LossKind string
 // drained one gives its sessions away in order: they may move, and nothing may fail. A
 // restarted one ends in order, which takes a while, or ends several times: what is on the wire
 // to it may fail for as long as it is lost.
+// A starved one answers late, and sends something now and then: doors take twice as long to be
+// sure of it, and it may be there all the time.
 // A shaky one is cut off again and again: connections to it break for as long as that lasts.
 // An unknown loss excuses what any of them would.
 const (
@@ -116,6 +118,7 @@ const (
 	LossPaused    LossKind = "paused"
 	LossCut       LossKind = "cut"
 	LossShaky     LossKind = "shaky"
+	LossStarved   LossKind = "starved"
 	LossDrained   LossKind = "drained"
 	LossRestarted LossKind = "restarted"
 	LossUnknown   LossKind = "unknown"

@@ -97,7 +97,7 @@ func (e *evidence) wireLost(l Loss, o *Op) bool {
 	switch {
 	case l.Kind == LossShaky && o.Kind == Message:
 		known = l.over() - l.At + e.in.Limits.Detect // that nothing has come from it lately is found a little later
-	case l.Kind == LossRestarted, l.Kind == LossShaky:
+	case l.Kind == LossRestarted, l.Kind == LossShaky, l.Kind == LossStarved:
 		known = l.over() - l.At
 	case l.is(LossPaused, LossCut):
 		known = e.in.Limits.Detect
@@ -177,6 +177,9 @@ func (e *evidence) served(s []*Op, l Loss) (took time.Duration, why string) {
 	limit := e.in.Limits.Move
 	if !l.is(LossKilled) {
 		limit = e.in.Limits.MoveHung
+	}
+	if l.Kind == LossStarved {
+		limit *= 2
 	}
 	var first *Op
 	var elsewhere time.Duration // at lost doors

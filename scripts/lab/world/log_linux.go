@@ -11,10 +11,11 @@ import (
 	"time"
 )
 
-// Messages of agents' logs that say who leads.
+// Messages of agents' logs.
 const (
 	Leads = "this node is the central node now"  // Term: the one that it leads
 	Gone  = "the central node's process is gone" // Term: the one that it had led
+	Stops = "agent stops"
 )
 
 // Line is one line of an agent's log.

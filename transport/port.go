@@ -23,9 +23,9 @@ const DefaultPort = "14747"
 const (
 	HandshakeTimeout = 5 * time.Second
 	DialTimeout      = 5 * time.Second // when the context has no deadline
-	maxHandshakes    = 128             // at once; more are closed unheard
-	maxConns         = 8192
-	backlog          = 128 // finished handshakes that wait for Accept, a protocol
+	maxHandshakes    = 1024            // at once; more are closed unheard
+	maxConns         = 65536
+	backlog          = 1024 // finished handshakes that wait for Accept, a protocol
 )
 
 // Target is whom to dial. The certificate must name ID; an empty ID is for gossip

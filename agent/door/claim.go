@@ -28,8 +28,8 @@ func (c claim) write(h http.Header) {
 	if c.decided != 0 {
 		set(fieldDecided, strconv.FormatInt(int64(c.decided), 10))
 	}
-	if !c.issued.IsZero() {
-		set(fieldIssued, strconv.FormatInt(c.issued.Unix(), 10))
+	if c.age > 0 {
+		set(fieldAge, strconv.FormatInt(int64(c.age/time.Second), 10))
 	}
 	if c.client.IsValid() {
 		set(fieldClient, c.client.String())
@@ -57,12 +57,10 @@ func readClaim(h http.Header) (claim, error) {
 	if c.document, err = url.QueryUnescape(h.Get(fieldDocument)); err != nil {
 		return c, fmt.Errorf("claim's document: %w", err)
 	}
-	if s := h.Get(fieldIssued); s != "" {
-		sec, err := strconv.ParseInt(s, 10, 64)
-		if err != nil {
-			return c, fmt.Errorf("claim's time: %w", err)
+	if s := h.Get(fieldAge); s != "" {
+		if c.age, err = readAge(s); err != nil {
+			return c, err
 		}
-		c.issued = time.Unix(sec, 0)
 	}
 	if s := h.Get(fieldDecided); s != "" {
 		n, err := strconv.ParseInt(s, 10, 64)
@@ -77,6 +75,18 @@ func readClaim(h http.Header) (claim, error) {
 		}
 	}
 	return c, nil
+}
+
+// maxAge is beyond what any setting allows: session.max_life is a month at most.
+const maxAge = 10 * 365 * 24 * time.Hour
+
+// readAge reads how old a session is.
+func readAge(s string) (time.Duration, error) {
+	seconds, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || seconds < 0 || seconds > int64(maxAge/time.Second) {
+		return 0, fmt.Errorf("claim's age %q is no number of seconds", s)
+	}
+	return time.Duration(seconds) * time.Second, nil
 }
 
 // tell sets the fields by which the engine learns of its session.

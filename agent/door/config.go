@@ -108,7 +108,7 @@ type Config struct {
 	Filter  Filter   // nil allows every engine
 	Private []string // path prefixes never forwarded, beside /.well-known/usher/
 
-	Now        func() time.Time // nil is time.Now
+	Now        func() time.Time // the wall clock; nil is time.Now
 	Rand       io.Reader        // nil is crypto/rand
 	Log        zerolog.Logger
 	AccessLog  zerolog.Logger

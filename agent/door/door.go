@@ -30,12 +30,14 @@ const (
 	dialTimeout  = 5 * time.Second // to an engine
 	peerDial     = 5 * time.Second // to another agent, with the handshake; see vigil for one that hangs
 	closeTimeout = 10 * time.Second
+	peerDials    = 16 // handshakes with one agent at a time
 )
 
 // Door is the front door of an agent. Open makes it, Run serves, Shutdown stops it
 // gently, Close at once.
 type Door struct {
-	cfg     Config
+	cfg     Config           // Now is steady, see clock.go
+	wall    func() time.Time // the machine's clock
 	log     zerolog.Logger
 	owner   *owner
 	sealer  *sealer
@@ -77,6 +79,8 @@ func Open(cfg Config) (*Door, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	wall := cfg.Now
+	cfg.Now = steady(wall)
 	if cfg.Rand == nil {
 		cfg.Rand = crand.Reader
 	}
@@ -84,7 +88,7 @@ func Open(cfg Config) (*Door, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Door{cfg: cfg, log: cfg.Log, moves: newMoves()}
+	d := &Door{cfg: cfg, wall: wall, log: cfg.Log, moves: newMoves()}
 	if d.page, err = template.New("status").Parse(statusHTML); err != nil {
 		return nil, fmt.Errorf("parse status page: %w", err)
 	}
@@ -103,7 +107,7 @@ func Open(cfg Config) (*Door, error) {
 	}
 	d.addEngines(client)
 	d.peers = newPeerPools(d.dialPeer, upstream.Config{
-		DialTimeout: peerDial, Buffers: &d.buffers, Metrics: client, Now: cfg.Now,
+		DialTimeout: peerDial, Buffers: &d.buffers, Metrics: client, Now: cfg.Now, AnyByte: true, MaxDials: peerDials,
 	})
 	if d.metrics, err = newMetrics(cfg.Registerer, d); err != nil {
 		return nil, err

@@ -189,7 +189,7 @@ func (x *exchange) bind(ctx context.Context) (binding, *problem) {
 	}
 	if key := x.clientKey(); key != "" {
 		sum := sha256.Sum256([]byte("client-key\x00" + key + "\x00" + x.jar.scoped(x.document)))
-		return x.d.place(ctx, x.want(SessionID(sum[:16]), x.d.cfg.Now(), openKey, nil))
+		return x.d.place(ctx, x.want(SessionID(sum[:16]), x.d.wall(), openKey, nil))
 	}
 	return x.open(ctx, nil)
 }
@@ -208,7 +208,7 @@ func (x *exchange) open(ctx context.Context, tried []peer.EngineID) (binding, *p
 		x.d.log.Error().Err(err).Msg("no randomness for a session")
 		return binding{}, problemInternal
 	}
-	return x.d.place(ctx, x.want(id, x.d.cfg.Now(), openNew, tried))
+	return x.d.place(ctx, x.want(id, x.d.wall(), openNew, tried))
 }
 
 // reopen places a new session in the stead of one that is over, the same for all

@@ -280,7 +280,7 @@ func TestRelay(t *testing.T) {
 		}
 		for name := range a.seen.Header {
 			switch name {
-			case fieldVia, fieldClient, fieldEngine, fieldIssued, fieldOpen:
+			case fieldVia, fieldClient, fieldEngine, fieldAge, fieldOpen:
 				t.Errorf("the engine saw %s", name)
 			}
 		}

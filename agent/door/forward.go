@@ -19,7 +19,7 @@ const ownerGrace = 5 * time.Second
 // when an answer went to the user, whole or broken.
 func (x *exchange) try(ctx context.Context, b binding) *failure {
 	c := claim{
-		session: b.session, engine: b.engine.Name(), open: b.open, issued: b.issued, document: x.document,
+		session: b.session, engine: b.engine.Name(), open: b.open, age: x.d.age(b.issued), document: x.document,
 		client: x.client.addr, door: x.d.nodeName(x.d.cfg.Self), movedFrom: b.movedFrom,
 		decided: b.decided, from: x.d.cfg.Self,
 	}
@@ -30,7 +30,7 @@ func (x *exchange) try(ctx context.Context, b binding) *failure {
 	served := x.d.nodeName(b.engine.Node()) // now: a node that is being removed has no name afterwards
 	x.reply.edit = func(h http.Header) {
 		if cookies != nil {
-			cookies.rename(h, x.d.cfg.Now())
+			cookies.rename(h, x.d.wall())
 		}
 		x.jar.bind(h, b)
 		if cookies != nil && x.jar.changed {

@@ -19,7 +19,7 @@ const (
 	fieldEngine   = "X-Usher-Engine"   // which engine of the owner
 	fieldOpen     = "X-Usher-Open"     // the session opens: "new", "move" or "key"
 	fieldDecided  = "X-Usher-Decided"  // when the door chose the engine, by its own clock: a stamp
-	fieldIssued   = "X-Usher-Issued"   // Unix seconds when the session began
+	fieldAge      = "X-Usher-Age"      // of the session, in seconds
 	fieldDocument = "X-Usher-Document" // its key, query-escaped
 	fieldClient   = "X-Usher-Client"   // the user's address
 	fieldVia      = "X-Usher-Via"      // relay this to that node, once

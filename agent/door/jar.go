@@ -52,7 +52,7 @@ func (j *jar) current() (token, bool) {
 // find is the first good token of that name. There may be several: a browser sends
 // what it got on several paths.
 func (j *jar) find(base string) (token, bool) {
-	now := j.x.d.cfg.Now()
+	now := j.x.d.wall()
 	for _, c := range j.mine {
 		if c.base != base || c.secure != j.secure {
 			continue

@@ -23,7 +23,7 @@ type claim struct {
 	session   SessionID
 	engine    string // name, of the owner's
 	open      opening
-	issued    time.Time // when the session began
+	age       time.Duration // of the session
 	document  string
 	client    netip.Addr
 	door      string  // node name of the door where the user arrived
@@ -121,10 +121,7 @@ func (o *owner) open(ctx context.Context, e *ownedEngine, c claim) (*row, *failu
 		}
 	}
 	now := o.now().UnixNano()
-	fresh := &row{id: c.session, engine: e, door: c.from, decided: c.decided, created: now, seen: now, addr: c.client}
-	if began := c.issued.UnixNano(); !c.issued.IsZero() && began < now {
-		fresh.created = began
-	}
+	fresh := &row{id: c.session, engine: e, door: c.from, decided: c.decided, created: now - int64(c.age), seen: now, addr: c.client}
 	return o.table.open(fresh, now), nil
 }
 

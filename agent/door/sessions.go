@@ -29,7 +29,7 @@ func (d *Door) Sessions(keep func(SessionInfo) bool) []SessionInfo {
 	var out []SessionInfo
 	d.owner.table.each(func(r *row) {
 		s := SessionInfo{
-			ID: r.id, Engine: r.engine.id, Created: time.Unix(0, r.created), LastSeen: time.Unix(0, r.seen),
+			ID: r.id, Engine: r.engine.id, Created: d.wallTime(r.created), LastSeen: d.wallTime(r.seen),
 			Documents: slices.Sorted(slices.Values(r.documents)), User: r.user,
 			InFlight: int(r.inFlight) - len(r.sockets), WebSockets: len(r.sockets),
 		}

@@ -26,7 +26,7 @@ type row struct {
 	engine    *ownedEngine
 	door      peer.ID // that decided for this engine, with decided; may be ""
 	decided   stamp
-	created   int64 // Unix nanoseconds
+	created   int64 // nanoseconds of the steady clock
 	seen      int64
 	inFlight  int32
 	closing   bool // its life is over; it goes when the last request has

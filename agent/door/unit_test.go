@@ -60,7 +60,7 @@ func TestDecide(t *testing.T) {
 
 func TestClaimTravels(t *testing.T) {
 	want := claim{
-		session: SessionID{1, 2, 3}, engine: "app", open: openMove, issued: time.Unix(1_800_000_000, 0),
+		session: SessionID{1, 2, 3}, engine: "app", open: openMove, age: 1234 * time.Second,
 		document: "a/b ü\r\nX: y", client: netip.MustParseAddr("2001:db8::1"), door: "n1", movedFrom: "n2", decided: 1_800_000_000_000_000_001,
 	}
 	h := http.Header{}
@@ -78,7 +78,7 @@ func TestClaimTravels(t *testing.T) {
 		t.Errorf("claim (-want +got):\n%s", diff)
 	}
 	for name, value := range map[string]string{
-		fieldSession: "12", fieldEngine: "../x", fieldOpen: "please", fieldIssued: "soon", fieldDocument: "%zz", fieldClient: "nobody", fieldDecided: "just now",
+		fieldSession: "12", fieldEngine: "../x", fieldOpen: "please", fieldAge: "soon", fieldDocument: "%zz", fieldClient: "nobody", fieldDecided: "just now",
 	} {
 		bad := h.Clone()
 		bad.Set(name, value)
@@ -89,9 +89,9 @@ func TestClaimTravels(t *testing.T) {
 }
 
 func FuzzClaim(f *testing.F) {
-	f.Add("00112233445566778899aabbccddeeff", "app", "new", "1800000000", "a%2Fb", "10.0.0.1")
-	f.Fuzz(func(t *testing.T, session, engine, open, issued, document, client string) {
-		h := http.Header{fieldSession: {session}, fieldEngine: {engine}, fieldOpen: {open}, fieldIssued: {issued}, fieldDocument: {document}, fieldClient: {client}}
+	f.Add("00112233445566778899aabbccddeeff", "app", "new", "1800", "a%2Fb", "10.0.0.1")
+	f.Fuzz(func(t *testing.T, session, engine, open, age, document, client string) {
+		h := http.Header{fieldSession: {session}, fieldEngine: {engine}, fieldOpen: {open}, fieldAge: {age}, fieldDocument: {document}, fieldClient: {client}}
 		c, err := readClaim(h)
 		if err != nil {
 			return

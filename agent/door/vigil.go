@@ -17,10 +17,15 @@ import (
 //	somebody waits, and nothing was heard for a quarter of node.fail_after
 //	  -> the agent is asked; and, if it does not answer at once, a few others whether
 //	     they reach it
-//	no answer in the other three quarters:
+//	no answer in the other three quarters, or in up to twice that while something else comes:
 //	  another agent reaches it      unheard   requests go through that one
 //	  another one does not either   gone      its sessions move
 //	nobody could be asked           present   gossip has to decide
+//
+// What an agent sends on other connections earns it that time because it may be late with one
+// answer while it has its hands full: with the WebSockets of another door that come all at once,
+// say. To end ours over that would make more of them. But one that is starved sends a byte now and
+// then, too.
 //
 // One agent's word is never enough to move a session, for that loses the user's work
 // (SWIM asks in the same way before it suspects: Das, Gupta, Motivala, 2002, 3.1). Once
@@ -171,7 +176,8 @@ func (d *Door) inquire(id peer.ID) <-chan struct{} {
 // inquiry asks an agent and, if it does not answer at once, others; and acts.
 func (d *Door) inquiry(id peer.ID) {
 	_, limit, within := patience(d.settings().Place.NodeFailAfter)
-	ctx, cancel := context.WithTimeout(d.life.ctx, limit)
+	began, pool := d.cfg.Now(), d.peers.to(id)
+	ctx, cancel := context.WithTimeout(d.life.ctx, 2*limit)
 	defer cancel()
 	answered := make(chan bool, 1)
 	go func() { answered <- d.answers(ctx, id) }()
@@ -181,7 +187,7 @@ func (d *Door) inquiry(id peer.ID) {
 	case here = <-answered:
 	case <-time.After(limit - within):
 		words = d.witnesses(ctx, id, within)
-		here = <-answered
+		here = d.lateAnswer(answered, began, limit, pool.Heard)
 	}
 	if !here && words == nil && ctx.Err() == nil { // it refused before anybody else was asked
 		words = d.witnesses(ctx, id, within)
@@ -197,9 +203,32 @@ func (d *Door) inquiry(id peer.ID) {
 	if s == present {
 		return
 	}
-	d.peers.to(id).CutSilent()
+	pool.CutSilent()
 	// Nothing comes through these; whoever opens another one gets it by way of the witness.
 	closeSockets(d.sockets.of(func(node peer.ID) bool { return node == id }), closeServiceRestart)
+}
+
+// lateAnswer waits for the answer to a question: for limit, and for up to as long again while
+// something else was heard less than node.fail_after ago.
+func (d *Door) lateAnswer(answered <-chan bool, began time.Time, limit time.Duration, heard func() time.Time) bool {
+	for {
+		by := began.Add(limit)
+		if h := heard(); h.After(began) {
+			by = h.Add(d.settings().Place.NodeFailAfter)
+		}
+		if last := began.Add(2 * limit); by.After(last) {
+			by = last
+		}
+		left := by.Sub(d.cfg.Now())
+		if left <= 0 {
+			return false
+		}
+		select {
+		case here := <-answered:
+			return here
+		case <-time.After(left):
+		}
+	}
 }
 
 // testimony is what another agent says.

@@ -1,10 +1,13 @@
 package door
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"testing"
 	"time"
+
+	"github.com/coder/websocket"
 
 	"github.com/ushercluster/usher/agent/peer"
 )
@@ -294,4 +297,82 @@ func TestSocketOfOwnerUnheardHere(t *testing.T) {
 		}
 		s.net.HealAll()
 	})
+}
+
+// An agent that is late with one answer and says something else meanwhile is there: its
+// WebSockets go on. One that only ever says something else is not.
+func TestLateButNotSilent(t *testing.T) {
+	bubble(t, 3, func(s *site) {
+		b, owner := s.bound()
+		defer b.leaveConnections()
+		owner.engine.on(echo)
+		ws, _, err := b.dial(s.nodes[0], "/socket")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ws.CloseNow()
+		chatter := func(d time.Duration) {
+			for range d / (400 * time.Millisecond) { // long enough apart to be asked
+				ws.say(t, "still here")
+				time.Sleep(400 * time.Millisecond)
+			}
+		}
+		for range 5 {
+			resume := owner.pause() // of requests; what is open goes on
+			chatter(1600 * time.Millisecond)
+			resume()
+			chatter(time.Second)
+		}
+		select {
+		case code := <-ws.code:
+			t.Fatalf("it ended with %d", code)
+		default:
+		}
+		if st, _ := s.nodes[0].door.vigil.of(owner.id); st != present {
+			t.Errorf("the node is %v", st)
+		}
+		defer owner.pause()()
+		began := time.Now()
+		for {
+			select {
+			case code := <-ws.code:
+				if code != closeServiceRestart {
+					t.Errorf("close code %d", code)
+				}
+				within(t, began, 1500*time.Millisecond, 2500*time.Millisecond)
+				return
+			case <-time.After(400 * time.Millisecond):
+				_ = ws.Write(context.Background(), websocket.MessageText, []byte("still here"))
+			}
+		}
+	})
+}
+
+// What was heard before a node is cut off earns it no more than the time since.
+func TestSocketOfOwnerCutOffAmidChatter(t *testing.T) {
+	for phase := time.Duration(0); phase < 400*time.Millisecond; phase += 50 * time.Millisecond {
+		bubble(t, 3, func(s *site) {
+			b, owner := s.bound()
+			defer b.leaveConnections()
+			owner.engine.on(echo)
+			ws, _, err := b.dial(s.nodes[0], "/socket")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ws.CloseNow()
+			for range 10 { // long enough apart to be asked
+				ws.say(t, "hello")
+				time.Sleep(400 * time.Millisecond)
+			}
+			ws.say(t, "hello")
+			time.Sleep(phase)
+			s.net.Isolate(owner.host)
+			began := time.Now()
+			if code := <-ws.code; code != closeServiceRestart {
+				t.Errorf("close code %d", code)
+			}
+			within(t, began, 700*time.Millisecond, 1500*time.Millisecond)
+			s.net.HealAll()
+		})
+	}
 }

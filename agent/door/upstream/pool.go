@@ -14,6 +14,7 @@ type Config struct {
 	// Dial opens a connection to the one destination. It may be called concurrently.
 	Dial        func(ctx context.Context) (net.Conn, error)
 	DialTimeout time.Duration // 0: 5 s
+	MaxDials    int           // connections being opened at a time, others wait for them or for one that comes free; 0: any number
 	MaxIdle     int           // idle connections kept; 0: 256
 	IdleTimeout time.Duration // how long one is kept; 0: 60 s
 	HeadTimeout time.Duration // from the request's last byte to the answer's head; 0: 300 s
@@ -21,6 +22,10 @@ type Config struct {
 	Buffers     *Buffers      // may be shared between pools and tunnels; nil: its own
 	Metrics     *Metrics      // may be shared between pools; nil: none
 	Now         func() time.Time
+	// AnyByte makes every byte that comes on any connection, tunnels included, a sign of
+	// life; else only heads of answers are. It is for destinations that are one process with many tasks: one of
+	// them may be late while the others are not.
+	AnyByte bool
 }
 
 func (c Config) withDefaults() Config {
@@ -58,6 +63,7 @@ type Pool struct {
 	live   map[*conn]struct{}
 	sweep  *time.Timer // closes what is idle for too long; nil when none is
 	closed bool
+	turns  turns
 	// dials ends, by endDials, when connections that are being opened are not wanted.
 	dials    context.Context
 	endDials context.CancelFunc
@@ -84,6 +90,7 @@ func (p *Pool) Idle() int {
 func (p *Pool) Close() error {
 	p.mu.Lock()
 	p.closed = true
+	p.turns.refuse(ErrPoolClosed)
 	idle := p.idle
 	p.idle = nil
 	p.stopSweepLocked()
@@ -100,6 +107,7 @@ func (p *Pool) CloseAll() error {
 	p.mu.Lock()
 	p.closed = true
 	p.endDials()
+	p.turns.refuse(ErrPoolClosed)
 	live := make([]*conn, 0, len(p.live))
 	for c := range p.live {
 		live = append(live, c)
@@ -112,7 +120,8 @@ func (p *Pool) CloseAll() error {
 }
 
 // acquire returns a connection for one exchange: the pin's, the newest idle one
-// that is healthy, or a new one. With fresh it is always a new one.
+// that is healthy, or a new one, or one that comes free while others are being opened. With fresh
+// it is none that has been idle.
 func (p *Pool) acquire(ctx context.Context, pin *Pin, fresh bool) (*conn, error) {
 	if pin != nil {
 		if c, err := pin.take(); c != nil || err != nil {
@@ -125,9 +134,15 @@ func (p *Pool) acquire(ctx context.Context, pin *Pin, fresh bool) (*conn, error)
 			return c, nil
 		}
 	}
-	c, err := p.dial(ctx)
 	if pin != nil {
+		c, err := p.dial(ctx)
 		pin.settle(c, err)
+		return c, err
+	}
+	c, err := p.turn(ctx)
+	if c == nil && err == nil {
+		c, err = p.dial(ctx)
+		p.dialed()
 	}
 	return c, err
 }
@@ -173,6 +188,9 @@ func (p *Pool) dial(ctx context.Context) (*conn, error) {
 		}
 		return nil, fmt.Errorf("dial: %w", err)
 	}
+	if p.cfg.AnyByte {
+		nc = &hearing{nc, p}
+	}
 	c := &conn{nc: nc, pool: p, peek: newPeeker(nc)}
 	p.mu.Lock()
 	closed := p.closed // meanwhile
@@ -197,6 +215,10 @@ func (p *Pool) release(c *conn) {
 	if p.closed || len(p.idle) >= p.cfg.MaxIdle {
 		p.mu.Unlock()
 		c.close()
+		return
+	}
+	if p.turns.give(c) {
+		p.mu.Unlock()
 		return
 	}
 	c.busy.Store(false)

@@ -2,6 +2,8 @@ package upstream
 
 import (
 	"context"
+	"errors"
+	"net"
 	"sync/atomic"
 	"time"
 )
@@ -11,7 +13,7 @@ import (
 type silence struct {
 	waiting atomic.Int64 // exchanges without the head of an answer, dials included
 	since   atomic.Int64 // when waiting became more than none
-	heard   atomic.Int64 // when the last head of an answer came
+	heard   atomic.Int64 // when the last sign of life came: see Config.AnyByte
 }
 
 // await notes that an exchange waits for the head of its answer.
@@ -29,7 +31,7 @@ func (s *silence) done(now func() time.Time, answered bool) {
 	s.waiting.Add(-1)
 }
 
-// Silence is for how long somebody has been waiting while no answer came from the
+// Silence is for how long somebody has been waiting while no sign of life came from the
 // destination, be it to others: 0 when nobody waits.
 func (p *Pool) Silence() time.Duration {
 	if p.silence.waiting.Load() == 0 {
@@ -39,7 +41,7 @@ func (p *Pool) Silence() time.Duration {
 	return max(p.cfg.Now().Sub(time.Unix(0, from)), 0)
 }
 
-// Heard is when the last head of an answer came, zero when none ever did.
+// Heard is when the last sign of life came, zero when none ever did.
 func (p *Pool) Heard() time.Time {
 	if at := p.silence.heard.Load(); at != 0 {
 		return time.Unix(0, at)
@@ -56,6 +58,7 @@ func (p *Pool) CutSilent() {
 	idle := p.idle
 	p.idle = nil
 	p.stopSweepLocked()
+	p.turns.refuse(context.Canceled)
 	if p.endDials(); !p.closed {
 		p.dials, p.endDials = context.WithCancel(context.Background())
 	}
@@ -71,4 +74,30 @@ func (p *Pool) CutSilent() {
 		c.cut.Store(true)
 		c.nc.Close()
 	}
+}
+
+// hearing is a connection of a pool with Config.AnyByte.
+type hearing struct {
+	net.Conn
+	pool *Pool
+}
+
+// Read implements net.Conn.
+func (h *hearing) Read(b []byte) (int, error) {
+	n, err := h.Conn.Read(b)
+	if n > 0 {
+		h.pool.silence.heard.Store(h.pool.cfg.Now().UnixNano())
+	}
+	return n, err
+}
+
+// NetConn is what it wraps, as *tls.Conn has it.
+func (h *hearing) NetConn() net.Conn { return h.Conn }
+
+// CloseWrite closes one half where that can be done.
+func (h *hearing) CloseWrite() error {
+	if c, ok := h.Conn.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }

@@ -119,13 +119,18 @@ func (c engineCounts) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
+// answered counts a request of a user.
+func (m *metrics) answered(status int, took time.Duration) {
+	m.total.requests.Add(1)
+	m.requests.WithLabelValues(class(status)).Inc()
+	m.seconds.Observe(took.Seconds())
+}
+
 // account counts a request of a user that is done, and logs it on demand.
 func (d *Door) account(x *exchange, began time.Time) {
 	p := x.reply
 	took := d.cfg.Now().Sub(began)
-	d.metrics.total.requests.Add(1)
-	d.metrics.requests.WithLabelValues(class(p.status)).Inc()
-	d.metrics.seconds.Observe(took.Seconds())
+	d.metrics.answered(p.status, took)
 	if !x.set.AccessLog {
 		return
 	}

@@ -24,7 +24,7 @@ type clientConn struct {
 	secure bool
 
 	// checked are tokens by cookie name and value: checked once, then compared.
-	// net/http serves one request of a connection at a time, and so needs no lock.
+	// One request of a connection is served at a time, so they need no lock.
 	checked map[[2]string]token
 
 	mu     sync.Mutex
@@ -32,7 +32,10 @@ type clientConn struct {
 	closed bool
 }
 
-// CloseWrite lets net/http end a connection gently.
+// Direct is what it wraps.
+func (c *clientConn) Direct() net.Conn { return c.Conn }
+
+// CloseWrite lets the server end a connection gently.
 func (c *clientConn) CloseWrite() error {
 	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return w.CloseWrite()
@@ -121,8 +124,8 @@ func (l listener) Accept() (net.Conn, error) {
 
 type connKey struct{}
 
-func connContext(ctx context.Context, nc net.Conn) context.Context {
-	return context.WithValue(ctx, connKey{}, nc)
+func connContext(nc net.Conn) context.Context {
+	return context.WithValue(context.Background(), connKey{}, nc)
 }
 
 // connOf is the connection that a request came over.

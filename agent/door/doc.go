@@ -10,7 +10,7 @@
 //	           │        │        │          └ placement; the best two are asked (usher/session/1)
 //	           │        │        └ sealed cookie: session, engine, time; it routes, it never authenticates
 //	           │        └ strict checks, document key, who the client is
-//	           └ one goroutine per connection (net/http)
+//	           └ one goroutine per connection (serve)
 //
 // The owner of an engine is the agent beside it. It alone keeps the table of the
 // engine's sessions, so counts are exact whichever door a user came through. A door

@@ -16,16 +16,17 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/ushercluster/usher/agent/door/serve"
 	"github.com/ushercluster/usher/agent/door/upstream"
-	"github.com/ushercluster/usher/agent/logs"
+	"github.com/ushercluster/usher/agent/http1"
 	"github.com/ushercluster/usher/agent/peer"
 	"github.com/ushercluster/usher/agent/placement"
 )
 
 // Times of the servers that are no matter of taste.
 const (
-	headTimeout  = 20 * time.Second  // for a request's head, from its first byte
-	keepAlive    = 120 * time.Second // of an idle connection of a user
+	headTimeout  = 5 * time.Second  // for a request's head, from its first byte
+	keepAlive    = 75 * time.Second // of an idle connection of a user
 	sweepEvery   = time.Second
 	dialTimeout  = 5 * time.Second // to an engine
 	peerDial     = 5 * time.Second // to another agent, with the handshake; see vigil for one that hangs
@@ -68,7 +69,7 @@ type lifetime struct {
 }
 
 // servers are the two sides of a door.
-type servers struct{ users, agents *http.Server }
+type servers struct{ users, agents *serve.Server }
 
 // Open checks the configuration and returns a door that does not serve yet. On an
 // error the listeners stay the caller's.
@@ -137,17 +138,30 @@ func (d *Door) addEngines(m *upstream.Metrics) {
 }
 
 func (d *Door) makeServers() {
-	server := func(h http.HandlerFunc, idle time.Duration) *http.Server {
-		return &http.Server{
-			Handler: d.counted(h), ReadHeaderTimeout: headTimeout, IdleTimeout: idle,
-			MaxHeaderBytes: serverHeadBytes, DisableGeneralOptionsHandler: true,
-			ErrorLog: logs.Std(d.log, zerolog.DebugLevel), ConnContext: connContext,
-		}
+	server := func(h http.HandlerFunc, idle time.Duration, l http1.Limits) *serve.Server {
+		return serve.New(d.counted(h), serve.Config{
+			Page: d.malformed, Context: connContext, Buffers: http1.NewBuffers(l),
+			Head: headTimeout, Idle: idle, Now: d.wall, Log: d.log,
+		})
 	}
-	d.servers.users = server(d.serveUser, keepAlive)
-	// The dialling side closes idle connections; this one only cleans up after it.
-	d.servers.agents = server(d.serveAgent, 2*keepAlive)
-	d.servers.agents.MaxHeaderBytes = 2 * maxHeadBytes // what a user sent, and ours
+	d.servers.users = server(d.serveUser, keepAlive, http1.Limits{
+		Head: maxHeadBytes, Fields: maxHeadFields, Target: maxTargetLen,
+	})
+	// The dialling side closes idle connections; this one only cleans up after it. A head
+	// is what a user sent, and ours.
+	d.servers.agents = server(d.serveAgent, 4*keepAlive, http1.Limits{
+		Head: 2*maxHeadBytes - 1, Fields: 2 * maxHeadFields, Target: maxTargetLen,
+	})
+}
+
+// malformed answers what is no HTTP.
+func (d *Door) malformed(w http.ResponseWriter, r *http.Request, bad *http1.Error) {
+	p := d.newReply(w, r, d.settings())
+	pr := problemOf(bad)
+	d.metrics.refuse(pr.Code)
+	p.page(pr)
+	d.metrics.answered(p.status, 0)
+	d.log.Debug().Str(fieldLogClient, r.RemoteAddr).Err(bad).Msg("request refused")
 }
 
 // counted keeps the gate, whatever becomes of the request.
@@ -162,16 +176,16 @@ func (d *Door) counted(h http.HandlerFunc) http.HandlerFunc {
 // Run serves until ctx is done or a listener fails. It closes the door.
 func (d *Door) Run(ctx context.Context) error {
 	failed := make(chan error, 2)
-	serve := func(name string, s *http.Server, l listener) {
+	run := func(name string, s *serve.Server, l listener) {
 		err := s.Serve(l)
-		if !errors.Is(err, http.ErrServerClosed) {
+		if !errors.Is(err, serve.ErrClosed) {
 			failed <- fmt.Errorf("serve %s: %w", name, err)
 		}
 	}
 	var running sync.WaitGroup
-	running.Go(func() { serve("users", d.servers.users, listener{Listener: d.cfg.Users}) })
+	running.Go(func() { run("users", d.servers.users, listener{Listener: d.cfg.Users}) })
 	running.Go(func() {
-		serve("agents", d.servers.agents, listener{d.cfg.Peers.Listener, d.cfg.Peers.Remote})
+		run("agents", d.servers.agents, listener{d.cfg.Peers.Listener, d.cfg.Peers.Remote})
 	})
 	running.Go(d.sweepLoop)
 	running.Go(d.watchLoop)
@@ -222,9 +236,9 @@ func (d *Door) Shutdown(ctx context.Context) error {
 func (d *Door) Close() {
 	d.SetServing(false)
 	d.life.end()
-	_ = d.servers.users.Close()  // listeners may be closed already
-	_ = d.servers.agents.Close() //
-	_ = d.cfg.Users.Close()
+	d.servers.users.Close()
+	d.servers.agents.Close()
+	_ = d.cfg.Users.Close() // listeners may be closed already
 	_ = d.cfg.Peers.Listener.Close()
 	d.peers.closeAll()
 	for _, e := range d.owner.engines {
@@ -239,6 +253,8 @@ func (d *Door) Close() {
 	d.life.closing = true
 	d.life.spawns.Unlock()
 	d.life.asks.Wait()
+	d.servers.users.Wait()
+	d.servers.agents.Wait()
 }
 
 // spawn runs f beside the caller, for Close to wait for; not when that has begun.

@@ -39,11 +39,10 @@ func (d *Door) serveUser(w http.ResponseWriter, r *http.Request) {
 	defer d.metrics.inFlight.Dec()
 	set := d.settings()
 	x := &exchange{d: d, r: r, conn: connOf(r), set: set, dir: d.cfg.Directory(), reply: d.newReply(w, r, set)}
-	x.reply.final = doubtfulEnd(r)
 	x.run()
 	d.account(x, began)
 	if x.reply.broken {
-		panic(http.ErrAbortHandler) // net/http's way to cut the connection, without a log line
+		panic(http.ErrAbortHandler) // the way to cut the connection, without a log line
 	}
 }
 
@@ -59,6 +58,9 @@ func (x *exchange) run() {
 	if pr := checkHead(x.r, x.d.cfg.Private); pr != nil {
 		x.refuse(pr)
 		return
+	}
+	if x.r.Host == "" { // HTTP/1.0: the name of this server is the address it was found by
+		x.r.Host = x.conn.LocalAddr().String()
 	}
 	x.client = identify(x.r, x.conn.secure, x.set.TrustedNetworks)
 	mine, rest := splitCookies(x.r.Header["Cookie"])

@@ -43,9 +43,8 @@ func (s *site) exchange(nd *node, request string) (statuses []int, closed bool) 
 	}
 }
 
-// After a request whose end another server might see elsewhere, nothing on the
-// connection is believed.
-func TestDoubtfulEnds(t *testing.T) {
+// What follows a request is the next one, or nothing is believed any more.
+func TestEndsOfRequests(t *testing.T) {
 	const next = "GET /next HTTP/1.1\r\nHost: a\r\n\r\n"
 	cases := []struct {
 		name, request string
@@ -54,13 +53,13 @@ func TestDoubtfulEnds(t *testing.T) {
 	}{
 		{"plain", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", []int{200, 200}, false},
 		{"a length", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok", []int{200, 200}, false},
-		{"chunked", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", []int{200}, true},
-		{"chunked and a length", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", []int{200}, true},
-		{"a length and chunked", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n", []int{200}, true},
-		{"chunked, for the status page", "POST /usher/status HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", []int{405}, true},
-		{"chunked GET of the status page", "GET /usher/status HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", []int{200}, true},
-		{"HTTP/1.0 that wants to stay", "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", []int{200}, true},
-		{"HTTP/1.0, chunked", "POST / HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n", []int{200}, true},
+		{"chunked", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", []int{200, 200}, false},
+		{"chunked and a length", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", []int{400}, true},
+		{"a length and chunked", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n", []int{400}, true},
+		{"chunked, for the status page", "POST /usher/status HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", []int{405, 200}, false},
+		{"chunked GET of the status page", "GET /usher/status HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", []int{200, 200}, false},
+		{"HTTP/1.0 that wants to stay", "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", []int{200, 200}, false},
+		{"HTTP/1.0, chunked", "POST / HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n", []int{400}, true},
 		{"bad chunk size", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\nok\r\n0\r\n\r\n", []int{400}, true},
 		{"bad chunk size later", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n-1\r\n\r\n", []int{400}, true},
 		{"chunk too long", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n11111111111111111\r\nok\r\n0\r\n\r\n", []int{400}, true},

@@ -9,7 +9,7 @@ import (
 )
 
 // gate counts the requests under way, tunnels included, so that whoever stops the
-// door can wait for them. net/http does not wait for what it has handed over.
+// door can wait for them. The server does not wait for what it has handed over.
 type gate struct {
 	mu    sync.Mutex
 	n     int

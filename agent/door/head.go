@@ -10,14 +10,11 @@ import (
 	"github.com/ushercluster/usher/agent/door/upstream"
 )
 
-// Limits of a request's head, beside net/http's own checks.
+// Limits of a request's head.
 const (
 	maxHeadBytes  = 32 << 10
 	maxHeadFields = 100
 	maxTargetLen  = 8 << 10
-
-	// net/http reads 4 KiB more than it is told to.
-	serverHeadBytes = maxHeadBytes - 4<<10
 )
 
 // Paths of our own. What is below wellKnown is between agents and engines and never
@@ -59,16 +56,6 @@ func checkHead(r *http.Request, private []string) *problem {
 		return problemNotFound
 	}
 	return nil
-}
-
-// doubtfulEnd reports whether another server might see the end of the request
-// elsewhere, so that nothing that follows it on the connection may be believed.
-// net/http takes Transfer-Encoding and forgets a Content-Length beside it, after which
-// RFC 9112 6.1 wants the connection closed; and it ignores Transfer-Encoding in
-// HTTP/1.0, where 6.1 wants the same. It tells neither, so every request with a transfer
-// coding and every one of HTTP/1.0 is its connection's last.
-func doubtfulEnd(r *http.Request) bool {
-	return len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1)
 }
 
 // isPrivate reports whether an engine might take the path for one below

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ushercluster/usher/agent/http1"
 )
 
 // problem is an answer that the door makes itself. Code is stable and goes into
@@ -43,6 +45,25 @@ var (
 	problemInternal  = &problem{Status: http.StatusInternalServerError, Code: "internal", Title: "The door could not serve this."}
 )
 
+// problemOf is the answer to a request that is not HTTP as it should be. The reason is a
+// constant phrase that holds nothing of the request.
+func problemOf(bad *http1.Error) *problem {
+	of := *problemHead
+	switch bad.Status {
+	case http.StatusMethodNotAllowed:
+		return problemMethod
+	case http.StatusRequestURITooLong:
+		return problemTarget
+	case http.StatusRequestHeaderFieldsTooLarge:
+		of = *problemFields
+	case http.StatusRequestTimeout:
+		of.Code = "head_stalled"
+	}
+	of.Status = bad.Status
+	of.Title = "This is not a request as it should be: " + bad.Reason + "."
+	return &of
+}
+
 // problemDead is the answer while a dead engine has time to come back.
 func problemDead(left time.Duration) *problem {
 	return &problem{
@@ -61,10 +82,10 @@ func (p *problem) write(w http.ResponseWriter, r *http.Request) int {
 	if p.retry > 0 {
 		h.Set("Retry-After", strconv.Itoa(int((p.retry+time.Second-1)/time.Second)))
 	}
-	switch p {
-	case problemMethod:
+	switch {
+	case p.Status == http.StatusMethodNotAllowed: // RFC 9110 15.5.6
 		h.Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
-	case problemVersion: // RFC 6455 4.4 and RFC 9110 15.5.22
+	case p == problemVersion: // RFC 6455 4.4 and RFC 9110 15.5.22
 		h.Set("Sec-WebSocket-Version", "13")
 		h.Set("Upgrade", "websocket")
 		h.Set("Connection", "Upgrade")

@@ -22,8 +22,6 @@ type reply struct {
 	// edit adds what is ours to the head of the final answer.
 	edit func(http.Header)
 
-	final bool // nothing else may come on this connection
-
 	status  int // 0 until a head was sent
 	bytes   int64
 	renewed time.Time
@@ -88,10 +86,9 @@ func (p *reply) head(resp *upstream.Response) {
 	p.last(h)
 }
 
-// last makes this the connection's last answer if it has to be, or if the request is
-// not read whole.
+// last makes this the connection's last answer if the request is not read whole.
 func (p *reply) last(h http.Header) {
-	if p.final || p.body != nil && p.body.unread() {
+	if p.body != nil && p.body.unread() {
 		h["Connection"] = []string{"close"}
 	}
 }

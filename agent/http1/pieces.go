@@ -61,6 +61,10 @@ func (r *Reader) Trailer() *Fields {
 	return r.b.body.Trailer()
 }
 
+// Whole reports whether the body was read to its end, or there is none. Of a chunked one
+// it is not before ReadBody has said so.
+func (r *Reader) Whole() bool { return !r.unread() }
+
 // Left is how many bytes of data can be taken from the connection directly, for example
 // spliced, instead of by ReadBody: 0 unless Buffered is empty. Say to Took how many were.
 func (r *Reader) Left() int64 {

@@ -115,6 +115,21 @@ func (r *Reader) ReadResponse(method []byte) (*Response, error) {
 	}
 }
 
+// Ahead reads once what comes behind a message that was read whole, without giving it out:
+// for somebody who wants to know, while the answer is under way, whether the client is still
+// there. It may be called by another goroutine, as long as no method is called beside it;
+// heads and pieces that were given out stay as they are. It returns io.EOF when the
+// connection has ended, and nil when there is something, or no room for it.
+func (r *Reader) Ahead() error {
+	if r.b == nil || r.unread() || r.end == len(r.b.buf) {
+		return nil
+	}
+	if err := r.fill(); err != nil {
+		return ended(err, io.EOF)
+	}
+	return nil
+}
+
 // beginHead waits for the first byte of a head.
 func (r *Reader) beginHead() error {
 	if err := r.Wait(); err != nil {

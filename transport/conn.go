@@ -26,6 +26,9 @@ func (c *Conn) Peer() Identity { return c.peer }
 // Proto is the protocol that was agreed.
 func (c *Conn) Proto() Proto { return c.proto }
 
+// NetConn is the connection below, as *tls.Conn has it.
+func (c *Conn) NetConn() net.Conn { return c.tls }
+
 // CloseWrite tells the other side that nothing more will be written.
 func (c *Conn) CloseWrite() error { return c.tls.CloseWrite() }
 

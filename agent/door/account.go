@@ -25,12 +25,14 @@ const (
 // engines beside this agent.
 type metrics struct {
 	requests   *prometheus.CounterVec // class
+	classes    [6]prometheus.Counter  // of requests, by the first digit; 0 for none
 	refused    *prometheus.CounterVec // reason
 	placements *prometheus.CounterVec // result
 	failures   *prometheus.CounterVec // kind
 	moves      prometheus.Counter
 	relays     prometheus.Counter
 	silent     *prometheus.CounterVec // standing
+	express    prometheus.Counter
 	inFlight   prometheus.Gauge
 	websockets prometheus.Gauge
 	asks       prometheus.Histogram
@@ -62,15 +64,19 @@ func newMetrics(reg prometheus.Registerer, d *Door) (*metrics, error) {
 		moves:      counter("moves_total", "Sessions that moved because their engine or node was lost."),
 		silent:     vec("silent_agents_total", "Agents that did not answer for node.fail_after, by what another agent said (unheard: it reaches it, gone: neither does).", "standing"),
 		relays:     counter("relays_total", "Requests sent to their owner through another agent."),
+		express:    counter("express_total", "Requests of users that went the short way: passed on as they came."),
 		inFlight:   gauge("in_flight", "Requests of users under way, WebSockets included."),
 		websockets: gauge("websockets", "WebSockets open through this door, those of other doors' users included."),
 		asks:       histogram("ask_seconds", "Time until the engines that were asked had answered, or it was too late.", .0005, .001, .002, .005, .01, .025, .05, .1, .25),
 		seconds:    histogram("request_seconds", "Time from a request's head to the end of its answer.", .001, .005, .025, .1, .5, 1, 5, 30),
 	}
+	for i := range m.classes {
+		m.classes[i] = m.requests.WithLabelValues(class(100 * i))
+	}
 	if reg == nil {
 		return m, nil
 	}
-	all := []prometheus.Collector{m.requests, m.refused, m.placements, m.failures, m.moves, m.relays, m.silent, m.inFlight, m.websockets, m.asks, m.seconds, engineCounts{d}}
+	all := []prometheus.Collector{m.requests, m.refused, m.placements, m.failures, m.moves, m.relays, m.silent, m.express, m.inFlight, m.websockets, m.asks, m.seconds, engineCounts{d}}
 	for _, c := range all {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of the door: %w", err)
@@ -122,7 +128,11 @@ func (c engineCounts) Collect(ch chan<- prometheus.Metric) {
 // answered counts a request of a user.
 func (m *metrics) answered(status int, took time.Duration) {
 	m.total.requests.Add(1)
-	m.requests.WithLabelValues(class(status)).Inc()
+	if i := status / 100; i >= 1 && i < len(m.classes) {
+		m.classes[i].Inc()
+	} else {
+		m.classes[0].Inc()
+	}
 	m.seconds.Observe(took.Seconds())
 }
 

@@ -21,6 +21,8 @@ func (d *Door) serveAgent(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case conn == nil || conn.agent == "":
 		p.page(problemNotFound)
+	case conn.missed != nil:
+		d.respond(p, conn.lastMissed())
 	case r.Header[fieldVia] != nil:
 		d.respond(p, d.relay(p))
 	case r.Header[fieldSession] != nil:

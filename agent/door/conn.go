@@ -25,7 +25,11 @@ type clientConn struct {
 
 	// checked are tokens by cookie name and value: checked once, then compared.
 	// One request of a connection is served at a time, so they need no lock.
-	checked map[[2]string]token
+	checked []checkedCookie
+	missed  *failure   // what became of the present request on the short way; see express
+	remote  clientAddr // see addr
+	judged  *Settings  // by which trusted is so
+	trusted bool
 
 	mu     sync.Mutex
 	pins   map[*upstream.Pool]*upstream.Pin
@@ -34,6 +38,12 @@ type clientConn struct {
 
 // Direct is what it wraps.
 func (c *clientConn) Direct() net.Conn { return c.Conn }
+
+// checkedCookie is one that was opened.
+type checkedCookie struct {
+	name, value string
+	token       token
+}
 
 // CloseWrite lets the server end a connection gently.
 func (c *clientConn) CloseWrite() error {
@@ -83,19 +93,61 @@ func (c *clientConn) keep(pool *upstream.Pool, p *upstream.Pin) {
 
 // token opens a cookie, or remembers that it did.
 func (c *clientConn) token(s *sealer, name, value string) (token, error) {
-	key := [2]string{name, value}
-	if t, ok := c.checked[key]; ok {
-		return t, nil
+	for i := range c.checked {
+		if k := &c.checked[i]; k.value == value && k.name == name {
+			return k.token, nil
+		}
 	}
 	t, err := s.open(name, value)
 	if err != nil {
 		return token{}, err
 	}
-	if c.checked == nil || len(c.checked) >= maxChecked {
-		c.checked = map[[2]string]token{}
+	if len(c.checked) >= maxChecked {
+		c.checked = c.checked[:0]
 	}
-	c.checked[key] = t
+	c.checked = append(c.checked, checkedCookie{name, value, t})
 	return t, nil
+}
+
+// known is a cookie that token has opened.
+func (c *clientConn) known(name string, value []byte) (token, bool) {
+	for i := range c.checked {
+		if k := &c.checked[i]; k.value == string(value) && k.name == name {
+			return k.token, true
+		}
+	}
+	return token{}, false
+}
+
+// addr is the address at the other end, in both forms.
+func (c *clientConn) addr() clientAddr {
+	if c.remote.text == nil {
+		a := hostAddr(c.RemoteAddr().String())
+		c.remote = clientAddr{text: []byte(a.String()), addr: a}
+	}
+	return c.remote
+}
+
+// trusts reports whether the other end may speak for users.
+func (c *clientConn) trusts(set *Settings) bool {
+	if c.judged != set {
+		c.judged, c.trusted = set, inNetworks(c.addr().addr, set.TrustedNetworks)
+	}
+	return c.trusted
+}
+
+// pinned reports whether engine connections belong to this client.
+func (c *clientConn) pinned() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.pins) > 0
+}
+
+// lastMissed takes what the short way left to be answered.
+func (c *clientConn) lastMissed() *failure {
+	f := c.missed
+	c.missed = nil
+	return f
 }
 
 // listener wraps what it accepts into clientConns.

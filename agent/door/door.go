@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,6 +50,7 @@ type Door struct {
 	vigil   vigil // zero is ready
 	metrics *metrics
 	servers servers
+	private []string // cfg.Private, folded, for the short way
 
 	page    *template.Template // of the status
 	buffers upstream.Buffers
@@ -90,6 +92,9 @@ func Open(cfg Config) (*Door, error) {
 		return nil, err
 	}
 	d := &Door{cfg: cfg, wall: wall, log: cfg.Log, moves: newMoves()}
+	for _, prefix := range cfg.Private {
+		d.private = append(d.private, strings.ToLower(strings.TrimSuffix(prefix, "/")))
+	}
 	if d.page, err = template.New("status").Parse(statusHTML); err != nil {
 		return nil, fmt.Errorf("parse status page: %w", err)
 	}
@@ -137,19 +142,24 @@ func (d *Door) addEngines(m *upstream.Metrics) {
 	}
 }
 
+// expressFunc is serve.Config.Express.
+type expressFunc = func(*serve.Conn, *http1.Request) bool
+
 func (d *Door) makeServers() {
-	server := func(h http.HandlerFunc, idle time.Duration, l http1.Limits) *serve.Server {
-		return serve.New(d.counted(h), serve.Config{
+	server := func(h http.HandlerFunc, express expressFunc, idle time.Duration, l http1.Limits) *serve.Server {
+		s := serve.New(d.counted(h), serve.Config{
 			Page: d.malformed, Context: connContext, Buffers: http1.NewBuffers(l),
 			Head: headTimeout, Idle: idle, Now: d.wall, Log: d.log,
 		})
+		s.Express = express
+		return s
 	}
-	d.servers.users = server(d.serveUser, keepAlive, http1.Limits{
+	d.servers.users = server(d.serveUser, d.expressUser, keepAlive, http1.Limits{
 		Head: maxHeadBytes, Fields: maxHeadFields, Target: maxTargetLen,
 	})
 	// The dialling side closes idle connections; this one only cleans up after it. A head
 	// is what a user sent, and ours.
-	d.servers.agents = server(d.serveAgent, 4*keepAlive, http1.Limits{
+	d.servers.agents = server(d.serveAgent, d.expressAgent, 4*keepAlive, http1.Limits{
 		Head: 2*maxHeadBytes - 1, Fields: 2 * maxHeadFields, Target: maxTargetLen,
 	})
 }

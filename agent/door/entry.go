@@ -123,7 +123,7 @@ func (x *exchange) forward() {
 	defer done()
 	b, pr := x.bind(ctx)
 	var tried []peer.EngineID
-	repeated := false
+	repeated, missed := false, x.conn.lastMissed()
 	for range maxAttempts {
 		if pr != nil {
 			x.refuse(pr)
@@ -131,7 +131,10 @@ func (x *exchange) forward() {
 		}
 		b = x.d.moves.follow(b, x.lost)
 		x.engine, x.session = b.engine, b.session
-		f := x.try(ctx, b)
+		f := missed
+		if missed = nil; f == nil {
+			f = x.try(ctx, b)
+		}
 		if f == nil {
 			return
 		}

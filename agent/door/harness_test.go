@@ -22,6 +22,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"github.com/ushercluster/usher/agent/door/serve"
+	"github.com/ushercluster/usher/agent/http1"
 	"github.com/ushercluster/usher/agent/peer"
 	"github.com/ushercluster/usher/agent/placement"
 	"github.com/ushercluster/usher/transport/memnet"
@@ -191,6 +193,10 @@ func (s *site) start(nd *node) {
 		}
 		nd.inner.ServeHTTP(w, r)
 	})
+	express := d.servers.agents.Express
+	d.servers.agents.Express = func(c *serve.Conn, q *http1.Request) bool {
+		return nd.agents.Load() == nil && express(c, q)
+	}
 	s.mu.Lock()
 	nd.door, nd.done = d, make(chan error, 1)
 	s.mu.Unlock()

@@ -23,6 +23,7 @@ const (
 	wellKnown   = "/.well-known/usher"
 	statusPath  = "/usher/status"
 	statusAlias = "/QvAjaxZfc/QvsStatus.aspx"
+	foldedAlias = "/qvajaxzfc/qvsstatus.aspx"
 	leavePath   = "/usher/leave"
 )
 

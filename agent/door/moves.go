@@ -2,6 +2,7 @@ package door
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ushercluster/usher/agent/peer"
@@ -38,6 +39,7 @@ type moves struct {
 	mu   sync.Mutex
 	m    map[moveKey]*move // by where the session was
 	ends map[moveKey]*move // by where it is
+	size atomic.Int64      // of m
 }
 
 func newMoves() *moves { return &moves{m: map[moveKey]*move{}, ends: map[moveKey]*move{}} }
@@ -64,6 +66,9 @@ func (ms *moves) follow(b binding, lost func(peer.ID) bool) binding {
 	}
 }
 
+// any reports whether some session was moved lately.
+func (ms *moves) any() bool { return ms.size.Load() > 0 }
+
 // learn notes that the browser came with the cookie of where a session is.
 func (ms *moves) learn(b binding) {
 	ms.mu.Lock()
@@ -87,6 +92,7 @@ func (ms *moves) forget(from binding, m *move) bool {
 func (ms *moves) drop(from moveKey, m *move) {
 	if ms.m[from] == m {
 		delete(ms.m, from)
+		ms.size.Store(int64(len(ms.m)))
 	}
 	if end := keyOf(m.to); ms.ends[end] == m {
 		delete(ms.ends, end)
@@ -106,11 +112,13 @@ func (ms *moves) do(b binding, now time.Time, nodeLost bool, place func() (bindi
 	}
 	m := &move{done: make(chan struct{}), problem: problemInternal, at: now, nodeLost: nodeLost}
 	ms.m[key] = m
+	ms.size.Store(int64(len(ms.m)))
 	ms.mu.Unlock()
 	defer func() {
 		ms.mu.Lock()
 		if m.problem != nil {
 			delete(ms.m, key)
+			ms.size.Store(int64(len(ms.m)))
 		} else {
 			ms.ends[keyOf(m.to)] = m
 		}

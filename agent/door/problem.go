@@ -45,6 +45,9 @@ var (
 	problemInternal  = &problem{Status: http.StatusInternalServerError, Code: "internal", Title: "The door could not serve this."}
 )
 
+// bodyStalled is the reason of the short way's problemSlow.
+const bodyStalled = "the body made no progress"
+
 // problemOf is the answer to a request that is not HTTP as it should be. The reason is a
 // constant phrase that holds nothing of the request.
 func problemOf(bad *http1.Error) *problem {
@@ -57,6 +60,9 @@ func problemOf(bad *http1.Error) *problem {
 	case http.StatusRequestHeaderFieldsTooLarge:
 		of = *problemFields
 	case http.StatusRequestTimeout:
+		if bad.Reason == bodyStalled {
+			return problemSlow
+		}
 		of.Code = "head_stalled"
 	}
 	of.Status = bad.Status

@@ -80,6 +80,24 @@ func (t *table) enter(id SessionID, e *ownedEngine, now int64) (r *row, ended bo
 	return r, false
 }
 
+// enterKnown is enter for a request of which nothing needs to be noted; noted says whether
+// that is so. r is nil when enter has to look again.
+func (t *table) enterKnown(id SessionID, e *ownedEngine, now int64, addr clientAddr, document []byte) (r *row, noted bool) {
+	s := t.shard(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r = s.rows[id]
+	if r == nil || r.engine != e || r.closing {
+		return nil, false
+	}
+	r.enter(now)
+	noted = addr.is(r.addr) && (len(document) == 0 || len(r.documents) >= maxRowDocuments)
+	for i := 0; !noted && i < len(r.documents); i++ {
+		noted = addr.is(r.addr) && r.documents[i] == string(document)
+	}
+	return r, noted
+}
+
 func (r *row) enter(now int64) {
 	r.inFlight++
 	r.seen = max(r.seen, now)

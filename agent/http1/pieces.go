@@ -10,6 +10,20 @@ import (
 // returns io.EOF, which it also does when there is none. Other errors are an *Error,
 // io.ErrUnexpectedEOF when the connection ends before the body does, and the connection's.
 func (r *Reader) ReadBody() ([]byte, error) {
+	for {
+		p, err := r.TryBody()
+		if p != nil || err != nil {
+			return p, err
+		}
+		if err := r.moreBody(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// TryBody is ReadBody for what has been read from the connection already. It returns nil
+// and no error when there is no piece of it, nor the end.
+func (r *Reader) TryBody() ([]byte, error) {
 	if !r.reading {
 		return nil, io.EOF
 	}
@@ -24,11 +38,8 @@ func (r *Reader) ReadBody() ([]byte, error) {
 			return r.b.buf[r.start-data : r.start : r.start], nil
 		case r.b.body.Done():
 			return nil, io.EOF
-		case skip > 0:
-			continue
-		}
-		if err := r.moreBody(); err != nil {
-			return nil, err
+		case skip == 0:
+			return nil, nil
 		}
 	}
 }

@@ -34,6 +34,7 @@ type Conn struct {
 	over  bool  // late, cut, or the client has gone
 
 	mu    sync.Mutex // held while somebody else ends what goes on
+	late  bool       // because it took too long
 	other Cutter     // is cut with the request under way; set before the word
 
 	keep   bool // another request may follow
@@ -88,6 +89,13 @@ func (c *Conn) Cut() {
 	c.over = true
 }
 
+// Over reports whether the connection was ended by others.
+func (c *Conn) Over() bool { return c.over }
+
+// Fail answers a request that cannot be taken, as Config.Page does, and is the connection's
+// last.
+func (c *Conn) Fail(bad *http1.Error) { c.refuse(bad) }
+
 // GiveBody leaves a body that was read whole to the Handler, which has to answer the request.
 func (c *Conn) GiveBody(b []byte) { c.early = b }
 
@@ -129,7 +137,7 @@ func (c *Conn) next() bool {
 	if !c.enter(begin, 0) {
 		return false
 	}
-	if c.s.cfg.Express == nil || !c.s.cfg.Express(c, q) {
+	if c.s.Express == nil || !c.s.Express(c, q) {
 		c.whole(q)
 	}
 	if c.taken {

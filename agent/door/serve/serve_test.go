@@ -32,17 +32,17 @@ type world struct {
 
 func bubble(t *testing.T, h http.HandlerFunc, f func(w *world)) {
 	t.Helper()
-	bubbleWith(t, h, func(*Config) {}, f)
+	bubbleWith(t, h, nil, f)
 }
 
-func bubbleWith(t *testing.T, h http.HandlerFunc, change func(*Config), f func(w *world)) {
+func bubbleWith(t *testing.T, h http.HandlerFunc, express func(*Conn, *http1.Request) bool, f func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		n := memnet.New()
 		w := &world{t: t, server: n.Host("server", "10.0.0.1"), client: n.Host("client", "10.0.0.2"), done: make(chan error, 1)}
 		cfg := Config{Buffers: http1.NewBuffers(http1.Limits{}), Log: zerolog.New(&w.log)}
-		change(&cfg)
 		w.s = New(h, cfg)
+		w.s.Express = express
 		l, err := w.server.Listen(t.Context(), "tcp", ":80")
 		if err != nil {
 			t.Fatal(err)
@@ -411,7 +411,7 @@ func TestExpress(t *testing.T) {
 		}
 		return false
 	}
-	bubbleWith(t, h, func(c *Config) { c.Express = express }, func(w *world) {
+	bubbleWith(t, h, express, func(w *world) {
 		cut = make(cutter, 1)
 		for _, c := range []struct {
 			request, answer string

@@ -16,9 +16,6 @@ import (
 
 // Config is what a Server is made of. Buffers are required.
 type Config struct {
-	// Express, if not nil, sees each request first, in the connection's goroutine. It
-	// returns true when it has answered, or has cut the connection.
-	Express func(*Conn, *http1.Request) bool
 	// Context makes the context of a connection's requests; nil is the background.
 	Context func(net.Conn) context.Context
 	// Page answers a request that is not HTTP as it should be; the connection is closed
@@ -45,6 +42,9 @@ type Server struct {
 	// here, too: panic(http.ErrAbortHandler) cuts the connection. It is not changed once
 	// Serve was called.
 	Handler http.Handler
+	// Express, if not nil, sees each request first, in the connection's goroutine. It
+	// returns true when it has answered, or has cut the connection. It is not changed either.
+	Express func(*Conn, *http1.Request) bool
 
 	cfg  Config
 	idle int64 // in ticks

@@ -71,25 +71,37 @@ func (c *Conn) Detach(limit int64) bool {
 	return ok
 }
 
+// Revive takes back that a limit ended the request, for an answer that says so. It returns
+// false when it was ended otherwise.
+func (c *Conn) Revive() bool {
+	if !c.late || c.nc.SetDeadline(time.Time{}) != nil {
+		return false
+	}
+	c.late, c.over = false, false
+	return c.enter(c.at, 0)
+}
+
 // look is the server's look at a connection.
 func (c *Conn) look(now int64) {
 	w := c.word.Load()
 	switch due := dueOf(w); {
 	case stageOf(w) == ended:
 	case due > 0 && now > due:
-		c.expire(w)
+		c.expire(w, true)
 	case stageOf(w) == awaiting && now > sinceOf(w)+1 && c.watch.Load() == nil:
 		c.observe(w)
 	}
 }
 
-// expire ends what a connection does, unless it does something else by now.
-func (c *Conn) expire(w int64) bool {
+// expire ends what a connection does, unless it does something else by now. late says that
+// it took too long.
+func (c *Conn) expire(w int64, late bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.word.CompareAndSwap(w, word(ended, 0, 0)) {
 		return false
 	}
+	c.late = late
 	past := time.Unix(1, 0)
 	if st := stageOf(w); st == idle || st == inHead {
 		_ = c.nc.SetReadDeadline(past)
@@ -105,7 +117,7 @@ func (c *Conn) expire(w int64) bool {
 // retire ends the connection if it is idle.
 func (c *Conn) retire() {
 	if w := c.word.Load(); stageOf(w) == idle {
-		c.expire(w)
+		c.expire(w, false)
 	}
 }
 
@@ -142,7 +154,7 @@ func (c *Conn) observe(w int64) {
 			if stageOf(w) != awaiting {
 				return
 			}
-			if c.expire(w) {
+			if c.expire(w, false) {
 				return
 			}
 		}

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"io"
 	"sync"
+
+	"github.com/ushercluster/usher/agent/http1"
 )
 
 const (
@@ -19,6 +21,17 @@ type Buffers struct {
 	readers sync.Pool // *bufio.Reader of readerSize
 	heads   sync.Pool // *[]byte, grown by use
 	chunks  sync.Pool // *[]byte of chunkSize
+
+	once  sync.Once
+	wires *http1.Buffers // of answers on Wires
+}
+
+// answers are for the Readers of Wires.
+func (b *Buffers) answers() *http1.Buffers {
+	b.once.Do(func() {
+		b.wires = http1.NewBuffers(http1.Limits{Head: maxHead - 1, Fields: maxFields, Trailer: maxTrailer})
+	})
+	return b.wires
 }
 
 func (b *Buffers) reader(r io.Reader) *bufio.Reader {

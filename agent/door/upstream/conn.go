@@ -31,6 +31,8 @@ type conn struct {
 
 	read  readClock
 	write time.Time // the socket's write deadline, for whoever writes
+
+	wire Wire // for Pool.Borrow; made with the first
 }
 
 // readClock is the read deadline: of a head it is a point in time, which the

@@ -13,6 +13,7 @@ import (
 type Metrics struct {
 	dials     *prometheus.CounterVec
 	exchanges *prometheus.CounterVec
+	answered  prometheus.Counter // of exchanges
 	reused    prometheus.Counter
 	stale     prometheus.Counter
 	retries   prometheus.Counter
@@ -36,6 +37,7 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 		idle: prometheus.NewGauge(prometheus.GaugeOpts{Name: "usher_upstream_idle_connections",
 			Help: "Connections that wait for a request."}),
 	}
+	m.answered = m.exchanges.WithLabelValues("answered")
 	if reg == nil {
 		return m, nil
 	}
@@ -64,6 +66,12 @@ func (m *Metrics) countDial(err error) {
 func (m *Metrics) countExchange(ctx context.Context, err error) {
 	if m != nil {
 		m.exchanges.WithLabelValues(outcome(ctx, err)).Inc()
+	}
+}
+
+func (m *Metrics) countAnswered() {
+	if m != nil {
+		m.answered.Inc()
 	}
 }
 

@@ -15,7 +15,7 @@ type Config struct {
 	Dial        func(ctx context.Context) (net.Conn, error)
 	DialTimeout time.Duration // 0: 5 s
 	MaxDials    int           // connections being opened at a time, others wait for them or for one that comes free; 0: any number
-	MaxIdle     int           // idle connections kept; 0: 256
+	MaxIdle     int           // idle connections kept; 0: 4,096
 	IdleTimeout time.Duration // how long one is kept; 0: 60 s
 	HeadTimeout time.Duration // from the request's last byte to the answer's head; 0: 300 s
 	BodyIdle    time.Duration // how long a body may stall, either way; 0: 30 s
@@ -39,7 +39,7 @@ func (c Config) withDefaults() Config {
 	orDuration(&c.HeadTimeout, 300*time.Second)
 	orDuration(&c.BodyIdle, 30*time.Second)
 	if c.MaxIdle == 0 {
-		c.MaxIdle = 256
+		c.MaxIdle = 4096
 	}
 	if c.Buffers == nil {
 		c.Buffers = new(Buffers)
@@ -188,10 +188,15 @@ func (p *Pool) dial(ctx context.Context) (*conn, error) {
 		}
 		return nil, fmt.Errorf("dial: %w", err)
 	}
-	if p.cfg.AnyByte {
-		nc = &hearing{nc, p}
-	}
 	c := &conn{nc: nc, pool: p, peek: newPeeker(nc)}
+	if p.cfg.AnyByte {
+		c.nc = &hearing{nc, p}
+		if tc := tcpBelow(nc); tc != nil {
+			// Below TLS bytes are no less unasked for: the other agent says nothing of its
+			// own accord once an answer was read, and then its end.
+			c.peek = newPeeker(tc)
+		}
+	}
 	p.mu.Lock()
 	closed := p.closed // meanwhile
 	if !closed {

@@ -1,0 +1,404 @@
+package door
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/ushercluster/usher/agent/door/serve"
+	"github.com/ushercluster/usher/agent/door/upstream"
+	"github.com/ushercluster/usher/agent/http1"
+)
+
+// maxInterim bounds the interim answers to one request.
+const maxInterim = 32
+
+// wholePiece is how much of an answer is gathered before it is written.
+const wholePiece = 8 << 10
+
+// pass carries the request to the other side and the answer back. It returns false when
+// the whole way has to do it.
+func (x *express) pass(head func(*express, []byte) []byte) bool {
+	x.out = head(x, x.out[:0])
+	x.head = len(x.out)
+	if !x.takeBody() {
+		return true
+	}
+	w := x.pool.Borrow()
+	if w == nil {
+		return x.missed(nil)
+	}
+	t := &x.set.Traffic
+	x.c.Attach(w)
+	if !x.c.Await(serve.Ticks(t.BodyIdle)) {
+		w.Failed(x.d.life.ctx, errCutShort, false)
+		return x.ended(nil)
+	}
+	if n, err := w.Write(x.out); err != nil {
+		x.c.Detach(0)
+		return x.failed(w, err, n >= x.head)
+	}
+	limit := t.HeadTimeout
+	if x.row == nil {
+		limit += ownerGrace
+	}
+	x.c.Await(serve.Ticks(limit))
+	resp, err := x.readHead(w)
+	if err != nil {
+		x.c.Detach(0)
+		return x.failed(w, err, true)
+	}
+	w.Answered()
+	if x.row == nil && refuses(resp) {
+		return x.refused(w, resp)
+	}
+	x.answer(w, resp)
+	return true
+}
+
+var errCutShort = errors.New("the client has gone")
+
+// takeBody reads a small body behind the head in out. It returns false when it did not
+// come, and the client was told.
+func (x *express) takeBody() bool {
+	if x.q.ContentLength <= 0 {
+		return true
+	}
+	r := x.c.Reader()
+	for {
+		x.c.Work(serve.Ticks(x.set.Traffic.BodyIdle))
+		p, err := r.ReadBody()
+		x.out = append(x.out, p...)
+		switch {
+		case err == nil && !r.Whole():
+			continue
+		case err == nil, errors.Is(err, io.EOF):
+			return true
+		}
+		x.c.Work(0)
+		x.broken = &clientError{err}
+		if x.c.Revive() {
+			x.broken = nil
+			x.c.Fail(&http1.Error{Status: http.StatusRequestTimeout, Reason: bodyStalled})
+			x.status = http.StatusRequestTimeout
+		}
+		x.c.EndAfter()
+		return false
+	}
+}
+
+// readHead reads up to the head of the final answer, and passes on those before it.
+func (x *express) readHead(w *upstream.Wire) (*http1.Response, error) {
+	for range maxInterim {
+		resp, err := w.Reader().ReadResponse(x.q.Method)
+		switch {
+		case err != nil:
+			return nil, err
+		case resp.Status >= 200:
+			return resp, nil
+		case resp.Status == http.StatusSwitchingProtocols:
+			return nil, &http1.Error{Status: http.StatusBadGateway, Reason: "switches protocols without being asked"}
+		case x.q.Minor == 0:
+			continue
+		}
+		b := x.appendAnswer(x.out[len(x.out):], resp) // the request is kept
+		if err := x.write(http1.AppendEnd(b)); err != nil {
+			return nil, err
+		}
+	}
+	return nil, &http1.Error{Status: http.StatusBadGateway, Reason: "too many informational answers"}
+}
+
+// failed is an exchange without the head of an answer.
+func (x *express) failed(w *upstream.Wire, err error, sent bool) bool {
+	var gone *clientError
+	if errors.As(err, &gone) {
+		w.Failed(x.d.life.ctx, err, sent)
+		return x.ended(err)
+	}
+	reason, stale := w.Failed(x.d.life.ctx, err, sent)
+	if x.c.Revive() { // it took too long
+		return x.missed(&failure{final: problemTimeout, sent: true, err: reason})
+	}
+	if x.c.Over() {
+		return x.ended(&clientError{reason})
+	}
+	return x.diagnosed(reason, stale)
+}
+
+// ended is for a client that has gone before its answer came.
+func (x *express) ended(err error) bool {
+	x.broken = err
+	x.c.Cut()
+	return true
+}
+
+// refuses reports whether an agent's answer is that it does not serve the request.
+func refuses(resp *http1.Response) bool {
+	return resp.Status == http.StatusServiceUnavailable && resp.Find("x-usher-refused", 0) >= 0
+}
+
+// refused leaves a request to the whole way that the owner does not serve.
+func (x *express) refused(w *upstream.Wire, resp *http1.Response) bool {
+	h := http.Header{}
+	for _, name := range [...]string{"x-usher-refused", "x-usher-dead-for"} {
+		if v, ok := resp.Get(name); ok {
+			h.Set(name, string(v))
+		}
+	}
+	f := refusalOf(&upstream.Response{Status: resp.Status, Header: h})
+	keep := resp.KeepAlive && w.Reader().Whole() && len(w.Reader().Buffered()) == 0
+	if x.c.Detach(0) && keep {
+		w.Return()
+	} else {
+		w.Drop()
+	}
+	return x.missed(f)
+}
+
+// answer passes an answer on.
+func (x *express) answer(w *upstream.Wire, resp *http1.Response) {
+	framing := resp.Framing(x.q.Method)
+	x.status = resp.Status
+	keep := resp.KeepAlive && framing.Kind != http1.UntilClose
+	if authenticatesConnection(resp) {
+		x.cc.keep(x.pool, w.Keep())
+	}
+	form := x.form(framing)
+	b := x.appendAnswer(x.out[:0], resp)
+	x.out = x.appendFraming(b, resp, framing, form)
+	err := x.copy(w, form)
+	if !x.c.Detach(serve.Ticks(x.set.Traffic.BodyIdle)) && err == nil {
+		err = errCutShort
+	}
+	// The connection is free before the last bytes have gone to a client that may be slow.
+	if err == nil && keep && len(w.Reader().Buffered()) == 0 {
+		w.Return()
+	} else {
+		w.Drop()
+	}
+	if err == nil {
+		err = x.write(x.out)
+	}
+	if err != nil {
+		x.broken = err
+		x.c.Cut()
+	}
+}
+
+// bodyForm is how a body goes to the client.
+type bodyForm uint8
+
+const (
+	asItIs  bodyForm = iota // with its length, or without any
+	chunks                  //
+	toClose                 // its end is that of the connection
+)
+
+// form is chosen as net/http chooses it.
+func (x *express) form(f http1.Framing) bodyForm {
+	switch {
+	case f.Kind == http1.NoBody, f.Kind == http1.Sized:
+		return asItIs
+	case x.q.Minor > 0:
+		return chunks
+	}
+	x.c.EndAfter()
+	return toClose
+}
+
+// appendAnswer appends status line and fields.
+func (x *express) appendAnswer(dst []byte, resp *http1.Response) []byte {
+	dst, _ = http1.AppendStatusLine(dst, resp.Status, http.StatusText(resp.Status)) // it was read as a status
+	f := &resp.Fields
+	for i := range f.Len() {
+		if f.Hop(i) {
+			continue
+		}
+		name := f.Name(i)
+		switch len(name) {
+		case 7:
+			if http1.EqualFold(name, "trailer") {
+				continue
+			}
+		case 13:
+			if x.row == nil && http1.EqualFold(name, "x-usher-error") { // the owner's: it lets no engine set one
+				dst = f.AppendTo(dst, i)
+				continue
+			}
+		case 14:
+			if http1.EqualFold(name, "content-length") {
+				continue
+			}
+		}
+		if proxyAuth(name) || foldedPrefix(name, "x-usher-") {
+			continue
+		}
+		dst = f.AppendTo(dst, i)
+	}
+	return dst
+}
+
+// appendFraming ends the head of the answer.
+func (x *express) appendFraming(dst []byte, resp *http1.Response, f http1.Framing, form bodyForm) []byte {
+	switch {
+	case form == chunks:
+		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
+	case form == asItIs && resp.ContentLength >= 0 && resp.Status != http.StatusNoContent:
+		dst = http1.AppendLength(dst, resp.ContentLength)
+	}
+	if resp.Find("date", 0) < 0 {
+		dst = append(x.d.wall().UTC().AppendFormat(append(dst, "Date: "...), http.TimeFormat), '\r', '\n')
+	}
+	if x.set.ShowNode && x.cc.agent == "" {
+		dst = append(append(dst, fieldNode+": "...), x.d.nodeName(x.node)...)
+		dst = append(dst, '\r', '\n')
+	}
+	switch {
+	case x.c.LastAnswer():
+		dst = append(dst, "Connection: close\r\n"...)
+	case x.q.Minor == 0:
+		dst = append(dst, "Connection: keep-alive\r\n"...)
+	}
+	return http1.AppendEnd(dst)
+}
+
+// copy carries the body, behind the head in out; its last bytes are left in out.
+func (x *express) copy(w *upstream.Wire, form bodyForm) error {
+	r, limit := w.Reader(), serve.Ticks(x.set.Traffic.BodyIdle)
+	for {
+		if form != chunks && r.Left() >= largeBody {
+			if err := x.large(w); err != nil {
+				return err
+			}
+		}
+		p, err := r.TryBody()
+		if p == nil && err == nil { // the engine makes a pause: what there is goes now
+			if err := x.flush(limit); err != nil {
+				return err
+			}
+			p, err = r.ReadBody()
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			if form == chunks {
+				x.appendLast(r.Trailer())
+			}
+			return nil
+		case err != nil:
+			return fmt.Errorf("read body: %w", err)
+		case form == chunks:
+			x.out = http1.AppendChunk(x.out, p)
+		default:
+			x.out = append(x.out, p...)
+		}
+		if len(x.out) >= wholePiece && !r.Whole() {
+			if err := x.flush(limit); err != nil {
+				return err
+			}
+		}
+		if form != chunks && r.Whole() {
+			return nil
+		}
+	}
+}
+
+// flush writes what there is in out.
+func (x *express) flush(limit int64) error {
+	if !x.c.Await(limit) {
+		return errCutShort
+	}
+	if len(x.out) == 0 {
+		return nil
+	}
+	err := x.write(x.out)
+	x.out = x.out[:0]
+	return err
+}
+
+func (x *express) write(b []byte) error {
+	if _, err := x.c.Direct().Write(b); err != nil {
+		return &clientError{err}
+	}
+	return nil
+}
+
+// appendLast ends a chunked body, with those trailer fields that may go on.
+func (x *express) appendLast(f *http1.Fields) {
+	x.out = http1.AppendLastChunk(x.out)
+	for i := range f.Len() {
+		if name := f.Name(i); !f.Hop(i) && !proxyAuth(name) && !foldedPrefix(name, "x-usher-") {
+			x.out = f.AppendTo(x.out, i)
+		}
+	}
+	x.out = http1.AppendEnd(x.out)
+}
+
+// largeBody is from how much on a body goes in larger pieces than a Reader has.
+const largeBody = 16 << 10
+
+// large carries the rest of a sized body, or what is left of one that ends with its
+// connection, in large pieces.
+func (x *express) large(w *upstream.Wire) error {
+	limit := serve.Ticks(x.set.Traffic.BodyIdle)
+	if err := x.flush(limit); err != nil {
+		return err
+	}
+	buf := x.d.copies.Get().(*[]byte)
+	defer x.d.copies.Put(buf)
+	r, nc := w.Reader(), w.Net()
+	for left := r.Left(); left > 0; {
+		if !x.c.Await(limit) {
+			return errCutShort
+		}
+		n, err := nc.Read((*buf)[:min(int64(len(*buf)), left)])
+		if n > 0 {
+			r.Took(int64(n))
+			left -= int64(n)
+			if werr := x.write((*buf)[:n]); werr != nil {
+				return werr
+			}
+		}
+		if err != nil && left > 0 {
+			return fmt.Errorf("read body: %w", unexpectedEnd(err))
+		}
+	}
+	return nil
+}
+
+func unexpectedEnd(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// authenticatesConnection reports whether an answer offers to authenticate its connection.
+func authenticatesConnection(resp *http1.Response) bool {
+	name := ""
+	switch resp.Status {
+	case http.StatusUnauthorized:
+		name = "www-authenticate"
+	case http.StatusProxyAuthRequired:
+		name = "proxy-authenticate"
+	default:
+		return false
+	}
+	for i := resp.Find(name, 0); i >= 0; i = resp.Find(name, i+1) {
+		if connectionAuth(resp.Value(i)) {
+			return true
+		}
+	}
+	return false
+}
+
+func isClientError(err error) bool {
+	var c *clientError
+	return errors.As(err, &c) || errors.Is(err, errCutShort)
+}
+
+func isNotSent(err error) bool {
+	var e *upstream.NotSentError
+	return errors.As(err, &e)
+}

@@ -23,9 +23,9 @@ type ownCookie struct {
 // cookies notes our cookies. It returns false when there are too many.
 func (x *express) cookies() bool {
 	for i := x.q.Find("cookie", 0); i >= 0; i = x.q.Find("cookie", i+1) {
-		for line := x.q.Value(i); len(line) > 0; {
+		for line, more := x.q.Value(i), true; more; {
 			var pair []byte
-			pair, line = cutPair(line)
+			pair, line, more = bytes.Cut(line, semicolon)
 			c, ok := asOwn(pair)
 			if !ok {
 				continue
@@ -40,13 +40,7 @@ func (x *express) cookies() bool {
 	return x.owns > 0
 }
 
-// cutPair cuts the first pair off a Cookie field, with the white space around it.
-func cutPair(line []byte) (pair, rest []byte) {
-	if i := bytes.IndexByte(line, ';'); i >= 0 {
-		return line[:i], line[i+1:]
-	}
-	return line, nil
-}
+var semicolon = []byte(";") // between the pairs of a Cookie field
 
 // asOwn reads a pair that is ours.
 func asOwn(pair []byte) (ownCookie, bool) {
@@ -79,9 +73,9 @@ func (x *express) appendCookies(dst []byte) []byte {
 		begin := len(dst)
 		dst = append(dst, "Cookie: "...)
 		at, first, ours := len(dst), true, false
-		for line := x.q.Value(i); len(line) > 0; {
+		for line, more := x.q.Value(i), true; more; {
 			var pair []byte
-			pair, line = cutPair(line)
+			pair, line, more = bytes.Cut(line, semicolon)
 			if _, ok := asOwn(pair); ok {
 				ours = true
 				continue

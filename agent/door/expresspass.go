@@ -178,8 +178,10 @@ func (x *express) answer(w *upstream.Wire, resp *http1.Response) {
 	} else {
 		w.Drop()
 	}
-	if err == nil {
-		err = x.write(x.out)
+	// What has come of an answer that breaks off goes on, too: who gets nothing at all may
+	// take it for a connection that died while it was idle, and ask again.
+	if werr := x.write(x.out); err == nil {
+		err = werr
 	}
 	if err != nil {
 		x.broken = err

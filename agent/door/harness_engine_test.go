@@ -24,6 +24,7 @@ type fakeEngine struct {
 
 	mu     sync.Mutex
 	server *http.Server
+	listen net.Listener
 	wait   sync.WaitGroup
 	max    int
 	inner  string // host header
@@ -53,7 +54,7 @@ func (e *fakeEngine) start(t *testing.T) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.server = &http.Server{Handler: e}
+	e.server, e.listen = &http.Server{Handler: e}, l
 	e.hits = map[string]int{}
 	server := e.server
 	e.wait.Go(func() {
@@ -73,9 +74,10 @@ func (e *fakeEngine) start(t *testing.T) {
 
 func (e *fakeEngine) stop() {
 	e.mu.Lock()
-	server := e.server
+	server, l := e.server, e.listen
 	e.mu.Unlock()
 	_ = server.Close()
+	_ = l.Close() // a raw one's
 	e.wait.Wait()
 }
 

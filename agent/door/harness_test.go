@@ -48,6 +48,7 @@ type site struct {
 	reported map[peer.ID]time.Time
 	noView   bool                 // doors know no cluster yet
 	access   bytes.Buffer         // the access log of the first node
+	whole    atomic.Bool          // nothing goes the short way
 	registry *prometheus.Registry // of the first node
 	tick     chan struct{}
 	wait     sync.WaitGroup
@@ -193,9 +194,11 @@ func (s *site) start(nd *node) {
 		}
 		nd.inner.ServeHTTP(w, r)
 	})
-	express := d.servers.agents.Express
 	d.servers.agents.Express = func(c *serve.Conn, q *http1.Request) bool {
-		return nd.agents.Load() == nil && express(c, q)
+		return nd.agents.Load() == nil && !s.whole.Load() && d.expressAgent(c, q)
+	}
+	d.servers.users.Express = func(c *serve.Conn, q *http1.Request) bool {
+		return !s.whole.Load() && d.expressUser(c, q)
 	}
 	s.mu.Lock()
 	nd.door, nd.done = d, make(chan error, 1)

@@ -172,7 +172,7 @@ func TestAnswers(t *testing.T) {
 			{"early hints", "GET /early HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", false},
 			{"early hints, HTTP/1.0", "GET /early HTTP/1.0\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", true},
 			{"fields that cannot be written", "GET /bad HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", false},
-			{"aborted", "GET /abort HTTP/1.1\r\nHost: a\r\n\r\n", "", true},
+			{"aborted", "GET /abort HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n3\r\nhel\r\n", true},
 			{"panic", "GET /panic HTTP/1.1\r\nHost: a\r\n\r\n", "", true},
 			{"sized body", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc" + get, "HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\nPOST abc 3 [] [] <nil>HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nHTTP/1.1 a /", false},
 			{"chunked body", "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n" + get, "HTTP/1.1 200 OK\r\nContent-Length: 31\r\n\r\nPOST abc -1 [chunked] [1] <nil>HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nHTTP/1.1 a /", false},

@@ -27,8 +27,12 @@ func (c *Conn) whole(q *http1.Request) {
 	w := newWriter(c, r)
 	b.w, w.body = w, b
 	w.continues = q.Continue && b.early == nil
-	if c.handle(w, r.WithContext(ctx)) && !c.taken {
+	switch ok := c.handle(w, r.WithContext(ctx)); {
+	case c.taken:
+	case ok:
 		w.finish()
+	default:
+		w.giveUp()
 	}
 	b.end()
 	if c.taken {

@@ -28,6 +28,7 @@ type writer struct {
 
 	mu        sync.Mutex // for the writes to the connection: a body that is begun says 100
 	continues bool       // the client waits for a 100
+	continued bool       // it got one
 
 	status int // of the final head; 0: not yet
 	headed bool
@@ -83,7 +84,10 @@ func (w *writer) interim(status int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if status == http.StatusContinue {
-		w.continues = false
+		if w.continued {
+			return
+		}
+		w.continues, w.continued = false, true
 	}
 	b := appendFields(appendStatus(nil, status), w.header, true)
 	w.push(http1.AppendEnd(b))
@@ -94,7 +98,7 @@ func (w *writer) proceed() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.continues {
-		w.continues = false
+		w.continues, w.continued = false, true
 		w.push([]byte("HTTP/1.1 100 Continue\r\n\r\n"))
 	}
 }
@@ -303,6 +307,15 @@ func (w *writer) finish() {
 	w.broken = w.err != nil || w.form == plain && w.length >= 0 && w.sent < w.length
 	buffers.Put(w.buf)
 	w.buf = new([]byte)
+}
+
+// giveUp lets what there is of an answer go, which will not be whole. Who gets nothing at
+// all may take it for a connection that died while it was idle, and ask again.
+func (w *writer) giveUp() {
+	if w.status != 0 {
+		w.begin(false)
+		w.flush()
+	}
 }
 
 // trailer appends the fields that the Handler has set with http.TrailerPrefix.

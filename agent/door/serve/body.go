@@ -83,7 +83,7 @@ func (b *body) complete() {
 	b.done.Store(true)
 	for {
 		w := b.c.word.Load()
-		if stageOf(w) != working || b.c.word.CompareAndSwap(w, word(awaiting, sinceOf(w), dueOf(w))) {
+		if stageOf(w) != working || b.c.word.CompareAndSwap(w, w&^(1<<stageBits-1)|int64(awaiting)) {
 			return
 		}
 	}

@@ -35,7 +35,8 @@ type Conn struct {
 
 	mu    sync.Mutex // held while somebody else ends what goes on
 	late  bool       // because it took too long
-	other Cutter     // is cut with the request under way; set before the word
+	other Cutter     // is cut with the request under way, while the word says so
+	tied  bool       // as the word shall say
 
 	keep   bool // another request may follow
 	taken  bool // by Hijack

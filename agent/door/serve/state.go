@@ -17,23 +17,25 @@ const (
 	ended                 // late, cut, or the client has gone; set by others than the connection's goroutine
 )
 
-// The word of a connection: its stage, since when the request is under way, and by when
-// the stage must be left, both in ticks; 0 for never.
+// The word of a connection: its stage, whether something is attached to it, since when the
+// request is under way, and by when the stage must be left, both in ticks; 0 for never.
 const (
 	stageBits = 3
-	tickBits  = 30
+	tied      = 1 << stageBits
+	tickShift = stageBits + 1
+	tickBits  = 29
 	tickMask  = 1<<tickBits - 1
 )
 
 func word(st stage, since, due int64) int64 {
-	return int64(st) | (since&tickMask)<<stageBits | (due&tickMask)<<(stageBits+tickBits)
+	return int64(st) | (since&tickMask)<<tickShift | (due&tickMask)<<(tickShift+tickBits)
 }
 
 func stageOf(w int64) stage { return stage(w & (1<<stageBits - 1)) }
 
-func sinceOf(w int64) int64 { return w >> stageBits & tickMask }
+func sinceOf(w int64) int64 { return w >> tickShift & tickMask }
 
-func dueOf(w int64) int64 { return w >> (stageBits + tickBits) & tickMask }
+func dueOf(w int64) int64 { return w >> (tickShift + tickBits) & tickMask }
 
 // enter begins a stage, with a limit in ticks, 0 for none. It returns false when the
 // connection was ended by others meanwhile; what they do is done then.
@@ -43,7 +45,11 @@ func (c *Conn) enter(st stage, limit int64) bool {
 	if limit > 0 {
 		due = c.s.tick.Load() + limit
 	}
-	if stageOf(c.word.Swap(word(st, c.began, due))) == ended {
+	w := word(st, c.began, due)
+	if c.tied {
+		w |= tied
+	}
+	if stageOf(c.word.Swap(w)) == ended {
 		c.mu.Lock()
 		c.over = true
 		c.mu.Unlock()
@@ -62,10 +68,11 @@ func (c *Conn) Await(limit int64) bool { return c.enter(awaiting, limit) }
 
 // Attach has x cut when the request ends before its time: because a limit passed, the
 // client has gone, or the server is closed. It holds from the next call of Work or Await.
-func (c *Conn) Attach(x Cutter) { c.other = x }
+func (c *Conn) Attach(x Cutter) { c.other, c.tied = x, true }
 
 // Detach ends that. It returns false when x was cut.
 func (c *Conn) Detach(limit int64) bool {
+	c.tied = false
 	ok := c.enter(c.at, limit)
 	c.other = nil
 	return ok
@@ -108,7 +115,7 @@ func (c *Conn) expire(w int64, late bool) bool {
 		return true
 	}
 	_ = c.nc.SetDeadline(past)
-	if c.other != nil {
+	if w&tied != 0 {
 		c.other.Cut()
 	}
 	return true
@@ -125,7 +132,7 @@ func (c *Conn) retire() {
 func (c *Conn) cut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if st := stageOf(c.word.Swap(word(ended, 0, 0))); st != ended && c.other != nil && st != idle && st != inHead {
+	if c.word.Swap(word(ended, 0, 0))&tied != 0 {
 		c.other.Cut()
 	}
 	_ = c.nc.Close()
@@ -163,6 +170,7 @@ func (c *Conn) observe(w int64) {
 
 // rest ends a request, and whatever watched it.
 func (c *Conn) rest() {
+	c.tied = false
 	c.enter(idle, c.s.idle) // from here on nobody begins to watch
 	c.other = nil
 	o := c.watch.Load()

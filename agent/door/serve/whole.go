@@ -20,7 +20,7 @@ func (c *Conn) whole(q *http1.Request) {
 		c.refuse(&http1.Error{Status: http.StatusBadRequest, Reason: "target is not an address"})
 		return
 	}
-	c.other = canceller(cancel)
+	c.Attach(canceller(cancel))
 	if !c.enter(c.at, 0) {
 		return
 	}

@@ -228,7 +228,9 @@ func (p *Pool) release(c *conn) {
 	}
 	c.busy.Store(false)
 	c.idleSince = p.cfg.Now()
-	c.rest(p.watchers.Go, p.dropIdle)
+	if c.dropReader(); c.peek == nil {
+		c.rest(p.watchers.Go, p.dropIdle)
+	}
 	p.idle = append(p.idle, c)
 	if p.sweep == nil {
 		p.sweep = time.AfterFunc(p.cfg.IdleTimeout, p.sweepIdle)

@@ -67,6 +67,7 @@ type Tunnel struct {
 
 	poke     chan struct{} // a lane has seen a close frame
 	shutdown chan closing
+	asked    atomic.Bool // Shutdown was called
 }
 
 type closing struct {
@@ -110,9 +111,8 @@ func (t *Tunnel) Shutdown(code uint16, grace time.Duration) {
 	if code < 1000 || code >= 5000 || 1004 <= code && code <= 1006 || code == 1015 {
 		code = 1001
 	}
-	select {
-	case t.shutdown <- closing{code, grace}:
-	default:
+	if !t.asked.Swap(true) {
+		t.shutdown <- closing{code, grace} // it has room for the one
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/ushercluster/usher/agent/admin"
+	"github.com/ushercluster/usher/agent/certs"
 	"github.com/ushercluster/usher/agent/config"
 	"github.com/ushercluster/usher/agent/consensus"
 	"github.com/ushercluster/usher/agent/door"
@@ -84,6 +85,8 @@ type Agent struct {
 	engines     []*engine.Engine
 	door        *door.Door
 	users       net.Listener
+	redirect    net.Listener // nil: off
+	certs       *certs.Store // of the door; nil: in cleartext
 	api         net.Listener // nil: off
 	socket      net.Listener // nil: off
 	adminServer *admin.Server
@@ -247,7 +250,13 @@ func (a *Agent) openListeners(ctx context.Context) error {
 		})
 		return nil
 	}
+	if err := a.openCertificates(); err != nil {
+		return err
+	}
 	if err := listen("door", "tcp", a.cfg.Door.Listen, "--door", &a.users); err != nil {
+		return err
+	}
+	if err := listen("redirect to the door", "tcp", a.cfg.Door.Redirect, "--door-redirect", &a.redirect); err != nil {
 		return err
 	}
 	if err := listen("admin API", "tcp", a.cfg.API.Listen, "--api", &a.api); err != nil {

@@ -42,6 +42,7 @@ func doorSettings(v fsm.View) (*door.Settings, error) {
 			WebSocketPing: v.Duration("door.websocket_ping"),
 			WebSocketIdle: v.Duration("door.websocket_idle"),
 		},
+		HSTS:          v.Duration("door.hsts"),
 		ShowNode:      v.Bool("door.show_node"),
 		AccessLog:     v.Bool("door.access_log"),
 		ShutdownDelay: v.Duration("door.shutdown_delay"),

@@ -85,6 +85,9 @@ func (a *Agent) startServices(g *group) {
 	})
 	g.Go("directory", a.keepDirectory)
 	g.Go("door", a.door.Run)
+	if a.certs != nil {
+		g.Go("certificates of the door", a.certs.Run)
+	}
 	g.Go("load reports", a.keepLoad)
 	g.Go("engine health", a.watchHealth)
 	g.Go("joins", func(ctx context.Context) error {
@@ -227,7 +230,7 @@ func (a *Agent) openDoor() error {
 		local[i] = e
 	}
 	d, err := door.Open(door.Config{
-		Self: a.self, Users: a.users, Local: local,
+		Self: a.self, Users: a.users, Local: local, TLS: a.doorTLS(), Redirect: a.redirect,
 		Peers: door.Peers{
 			Listener: a.port.Listen(transport.ProtoSession),
 			Remote:   func(c net.Conn) peer.ID { id, _ := remoteID(c); return id },

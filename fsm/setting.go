@@ -64,6 +64,7 @@ var specs = []Spec{
 	{"door.client_key_header", TypeText, "", 0, 64, nil, "request header that stands for the session of clients without cookies; empty: none"},
 	{"door.document_patterns", TypeList, "/doc/{document}", 0, 2 * kib, nil, "where a request names its document, in order: /path/{document}, ?query={document}, Header: {document}"},
 	{"door.head_timeout", TypeDuration, "5m", sec, hr, nil, "how long an engine may take to begin its answer"},
+	{"door.hsts", TypeDuration, "0s", 0, 17520 * hr, nil, "tell browsers for this long to come by TLS only; 0s: say nothing"},
 	{"door.max_body_bytes", TypeSize, "0", 0, tib, nil, "largest request body; 0: no limit"},
 	{"door.show_node", TypeBool, "false", 0, 0, nil, "name the node whose engine answered in the header X-Usher-Node"},
 	{"door.shutdown_delay", TypeDuration, "0s", 0, 5 * minute, nil, "time between the status page saying 503 and the door closing, for load balancers"},

@@ -147,6 +147,9 @@ func doorChanges() []change {
 			s := b.user(n).get("/", "X-Forwarded-For", "203.0.113.7")
 			return s.echo.Header.Get("X-Real-Ip") == "203.0.113.7"
 		}},
+		{key: "door.hsts", value: "24h", with: map[string]string{"door.trusted_networks": "10.9.9.0/24"}, felt: func(b *bench, n *Node) bool {
+			return b.user(n).get("/", "X-Forwarded-Proto", "https").header.Get("Strict-Transport-Security") == "max-age=86400"
+		}},
 		{key: "door.websocket_idle", value: "2s", felt: func(b *bench, n *Node) bool {
 			ws, _ := b.user(n).dial()
 			if ws == nil {

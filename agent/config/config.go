@@ -46,6 +46,10 @@ type Cluster struct {
 type Door struct {
 	Listen     string // host:port
 	PublicName string // the name by which users reach this door; "" when there is none
+
+	TLSCerts []string // PEM files, the leaf first; none: in cleartext
+	TLSKeys  []string // PEM files, in the same order
+	Redirect string   // host:port where users who come in cleartext are sent to TLS; "" for none
 }
 
 // API is where operators arrive.

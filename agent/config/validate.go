@@ -69,8 +69,23 @@ func (v *checker) cluster(c Cluster) {
 
 func (v *checker) door(d Door) {
 	v.listen("door.listen", d.Listen)
+	v.doorTLS(d)
 	if d.PublicName != "" && !validHost(d.PublicName) {
 		v.add("door.public_name", "give a host name or an address, without scheme and path", "%q is no host name", clip(d.PublicName))
+	}
+}
+
+func (v *checker) doorTLS(d Door) {
+	switch {
+	case len(d.TLSCerts) != len(d.TLSKeys):
+		v.add("door.tls_cert", "give one --door-key for each --door-cert, in the same order", "%d certificates and %d keys do not go together", len(d.TLSCerts), len(d.TLSKeys))
+	case slices.Contains(d.TLSCerts, "") || slices.Contains(d.TLSKeys, ""):
+		v.add("door.tls_cert", "give the name of a PEM file", "the name of a file is empty")
+	case d.Redirect != "" && len(d.TLSCerts) == 0:
+		v.add("door.redirect", "give --door-cert and --door-key, or leave --door-redirect out", "there is no TLS to send users to")
+	}
+	if d.Redirect != "" {
+		v.listen("door.redirect", d.Redirect)
 	}
 }
 
@@ -97,7 +112,7 @@ func (v *checker) api(a API) {
 // ports finds two listeners that cannot both be had.
 func (v *checker) ports(c Config) {
 	all := []struct{ key, addr string }{
-		{"cluster.bind", c.Cluster.Bind}, {"door.listen", c.Door.Listen}, {"api.listen", c.API.Listen},
+		{"cluster.bind", c.Cluster.Bind}, {"door.listen", c.Door.Listen}, {"api.listen", c.API.Listen}, {"door.redirect", c.Door.Redirect},
 	}
 	for i, a := range all {
 		for _, b := range all[:i] {

@@ -71,7 +71,10 @@ type pair struct {
 	users [2]net.Listener
 }
 
-func newPair(tb testing.TB) *pair {
+func newPair(tb testing.TB) *pair { return newPairWith(tb, func(*Config) {}) }
+
+// newPairWith lets change see the configuration of either door.
+func newPairWith(tb testing.TB, change func(*Config)) *pair {
 	ids := [2]peer.ID{peer.ID(strings.Repeat("a", 16)), peer.ID(strings.Repeat("b", 16))}
 	p := &pair{users: [2]net.Listener{listen(tb), listen(tb)}}
 	peers := [2]net.Listener{listen(tb), listen(tb)}
@@ -96,6 +99,7 @@ func newPair(tb testing.TB) *pair {
 		if i == 1 {
 			cfg.Local = []Engine{engine}
 		}
+		change(&cfg)
 		d, err := Open(cfg)
 		if err != nil {
 			tb.Fatal(err)

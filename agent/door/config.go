@@ -2,6 +2,7 @@ package door
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -97,8 +98,12 @@ type FilterRequest struct {
 type Config struct {
 	Self  peer.ID
 	Users net.Listener // where users arrive; the door closes it
-	Peers Peers
-	Local []Engine // may be empty: a door only
+	// TLS is how users are spoken to on Users; nil is in cleartext. Only its certificates
+	// have to be set: versions below 1.2 are not spoken, and the door chooses the protocols.
+	TLS      *tls.Config
+	Redirect net.Listener // with TLS: users who come here in cleartext are sent to Users; the door closes it; may be nil
+	Peers    Peers
+	Local    []Engine // may be empty: a door only
 
 	Directory func() *Directory // cheap, called per request; nil while there is none
 	Settings  func() *Settings  // cheap, called per request; a new pointer after each change
@@ -121,6 +126,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("door: own node id %q is malformed", c.Self)
 	case c.Users == nil, c.Peers.Listener == nil, c.Peers.Remote == nil, c.Peers.Dial == nil:
 		return errors.New("door: a listener or the way to other agents is missing")
+	case c.Redirect != nil && c.TLS == nil:
+		return errors.New("door: users can only be sent to TLS where there is TLS")
 	case c.Directory == nil, c.Settings == nil, c.Keys == nil:
 		return errors.New("door: the directory, the settings or the keys are missing")
 	}

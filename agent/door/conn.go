@@ -23,8 +23,8 @@ type clientConn struct {
 	agent  peer.ID // who is at the other end; "" for users
 	secure bool
 
-	// checked are tokens by cookie name and value: checked once, then compared.
-	// One request of a connection is served at a time, so they need no lock.
+	// checked are tokens by cookie name and value: checked once, then compared. Under mu,
+	// but on the short way: there is one request at a time then.
 	checked []checkedCookie
 	missed  *failure   // what became of the present request on the short way; see express
 	remote  clientAddr // see addr
@@ -91,8 +91,11 @@ func (c *clientConn) keep(pool *upstream.Pool, p *upstream.Pin) {
 	}
 }
 
-// token opens a cookie, or remembers that it did.
+// token opens a cookie, or remembers that it did. Over HTTP/2 requests of a connection come
+// beside each other.
 func (c *clientConn) token(s *sealer, name, value string) (token, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for i := range c.checked {
 		if k := &c.checked[i]; k.value == value && k.name == name {
 			return k.token, nil
@@ -154,6 +157,7 @@ func (c *clientConn) lastMissed() *failure {
 type listener struct {
 	net.Listener
 	remote func(net.Conn) peer.ID // nil for users
+	tls    *tls.Config            // of users; nil in cleartext
 }
 
 func (l listener) Accept() (net.Conn, error) {
@@ -169,7 +173,9 @@ func (l listener) Accept() (net.Conn, error) {
 				continue
 			}
 		}
-		_, c.secure = nc.(interface{ ConnectionState() tls.ConnectionState })
+		if l.tls != nil {
+			c.Conn, c.secure = tls.Server(nc, l.tls), true
+		}
 		return c, nil
 	}
 }

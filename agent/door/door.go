@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -70,8 +71,12 @@ type lifetime struct {
 	closing bool           // nothing is spawned any more
 }
 
-// servers are the two sides of a door.
-type servers struct{ users, agents *serve.Server }
+// servers are the sides of a door.
+type servers struct {
+	users, agents *serve.Server
+	secure        *secure       // nil in cleartext
+	redirect      *serve.Server // nil where there is none
+}
 
 // Open checks the configuration and returns a door that does not serve yet. On an
 // error the listeners stay the caller's.
@@ -146,9 +151,17 @@ func (d *Door) addEngines(m *upstream.Metrics) {
 type expressFunc = func(*serve.Conn, *http1.Request) bool
 
 func (d *Door) makeServers() {
+	var begin func(net.Conn) bool
+	if d.cfg.TLS != nil {
+		d.servers.secure = d.newSecure()
+		begin = d.servers.secure.begin
+	}
+	if d.cfg.Redirect != nil {
+		d.servers.redirect = d.redirector()
+	}
 	server := func(h http.HandlerFunc, express expressFunc, idle time.Duration, l http1.Limits) *serve.Server {
 		s := serve.New(d.counted(h), serve.Config{
-			Page: d.malformed, Context: connContext, Buffers: http1.NewBuffers(l),
+			Begin: begin, Page: d.malformed, Context: connContext, Buffers: http1.NewBuffers(l),
 			Head: headTimeout, Idle: idle, Now: d.wall, Log: d.log,
 		})
 		s.Express = express
@@ -157,6 +170,7 @@ func (d *Door) makeServers() {
 	d.servers.users = server(d.serveUser, d.expressUser, keepAlive, http1.Limits{
 		Head: maxHeadBytes, Fields: maxHeadFields, Target: maxTargetLen,
 	})
+	begin = nil // agents were seen to by the cluster port
 	// The dialling side closes idle connections; this one only cleans up after it. A head
 	// is what a user sent, and ours.
 	d.servers.agents = server(d.serveAgent, d.expressAgent, 4*keepAlive, http1.Limits{
@@ -185,7 +199,7 @@ func (d *Door) counted(h http.HandlerFunc) http.HandlerFunc {
 
 // Run serves until ctx is done or a listener fails. It closes the door.
 func (d *Door) Run(ctx context.Context) error {
-	failed := make(chan error, 2)
+	failed := make(chan error, 4)
 	run := func(name string, s *serve.Server, l listener) {
 		err := s.Serve(l)
 		if !errors.Is(err, serve.ErrClosed) {
@@ -193,9 +207,21 @@ func (d *Door) Run(ctx context.Context) error {
 		}
 	}
 	var running sync.WaitGroup
-	running.Go(func() { run("users", d.servers.users, listener{Listener: d.cfg.Users}) })
+	users := listener{Listener: d.cfg.Users}
+	if s := d.servers.secure; s != nil {
+		users.tls = tlsConfig(d.cfg.TLS)
+		running.Go(func() {
+			if err := s.serve(); err != nil {
+				failed <- fmt.Errorf("serve HTTP/2: %w", err)
+			}
+		})
+	}
+	if s := d.servers.redirect; s != nil {
+		running.Go(func() { run("users without TLS", s, listener{Listener: d.cfg.Redirect}) })
+	}
+	running.Go(func() { run("users", d.servers.users, users) })
 	running.Go(func() {
-		run("agents", d.servers.agents, listener{d.cfg.Peers.Listener, d.cfg.Peers.Remote})
+		run("agents", d.servers.agents, listener{Listener: d.cfg.Peers.Listener, remote: d.cfg.Peers.Remote})
 	})
 	running.Go(d.sweepLoop)
 	running.Go(d.watchLoop)
@@ -229,7 +255,7 @@ func (d *Door) Shutdown(ctx context.Context) error {
 		}
 	}
 	d.sockets.stop()
-	if err := d.servers.users.Shutdown(ctx); err != nil {
+	if err := d.shutdownUsers(ctx); err != nil {
 		return fmt.Errorf("finish the requests of users: %w", err)
 	}
 	if err := d.servers.agents.Shutdown(ctx); err != nil {
@@ -241,14 +267,38 @@ func (d *Door) Shutdown(ctx context.Context) error {
 	return nil
 }
 
+// shutdownUsers closes what users arrive by, and waits for their requests.
+func (d *Door) shutdownUsers(ctx context.Context) error {
+	if s := d.servers.redirect; s != nil {
+		if err := s.Shutdown(ctx); err != nil {
+			return err
+		}
+	}
+	err := d.servers.users.Shutdown(ctx)
+	if s := d.servers.secure; s != nil {
+		err = errors.Join(err, s.server.Shutdown(ctx))
+	}
+	return err
+}
+
 // Close cuts everything and waits for it. It may be called more than once, and
 // before Run.
 func (d *Door) Close() {
 	d.SetServing(false)
 	d.life.end()
-	d.servers.users.Close()
-	d.servers.agents.Close()
+	all := []*serve.Server{d.servers.users, d.servers.agents}
 	_ = d.cfg.Users.Close() // listeners may be closed already
+	if s := d.servers.secure; s != nil {
+		_ = s.server.Close()
+		_ = s.Close()
+	}
+	if s := d.servers.redirect; s != nil {
+		_ = d.cfg.Redirect.Close()
+		all = append(all, s)
+	}
+	for _, s := range all {
+		s.Close()
+	}
 	_ = d.cfg.Peers.Listener.Close()
 	d.peers.closeAll()
 	for _, e := range d.owner.engines {
@@ -263,8 +313,9 @@ func (d *Door) Close() {
 	d.life.closing = true
 	d.life.spawns.Unlock()
 	d.life.asks.Wait()
-	d.servers.users.Wait()
-	d.servers.agents.Wait()
+	for _, s := range all {
+		s.Wait()
+	}
 }
 
 // spawn runs f beside the caller, for Close to wait for; not when that has begun.

@@ -63,6 +63,9 @@ func (x *exchange) run() {
 		x.r.Host = x.conn.LocalAddr().String()
 	}
 	x.client = identify(x.r, x.conn.secure, x.set.TrustedNetworks)
+	if x.client.secure {
+		x.reply.hsts = x.set.HSTS
+	}
 	mine, rest := splitCookies(x.r.Header["Cookie"])
 	x.jar = newJar(x, mine)
 	switch {
@@ -123,7 +126,11 @@ func (x *exchange) forward() {
 	defer done()
 	b, pr := x.bind(ctx)
 	var tried []peer.EngineID
-	repeated, missed := false, x.conn.lastMissed()
+	repeated := false
+	var missed *failure
+	if x.r.ProtoMajor == 1 {
+		missed = x.conn.lastMissed()
+	}
 	for range maxAttempts {
 		if pr != nil {
 			x.refuse(pr)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/ushercluster/usher/agent/door/serve"
 	"github.com/ushercluster/usher/agent/door/upstream"
@@ -255,6 +257,10 @@ func (x *express) appendFraming(dst []byte, resp *http1.Response, f http1.Framin
 	}
 	if x.set.ShowNode && x.cc.agent == "" {
 		dst = append(append(dst, fieldNode+": "...), x.d.nodeName(x.node)...)
+		dst = append(dst, '\r', '\n')
+	}
+	if x.cc.secure && x.set.HSTS > 0 && resp.Find("strict-transport-security", 0) < 0 {
+		dst = strconv.AppendInt(append(dst, fieldHSTS+": max-age="...), int64(x.set.HSTS/time.Second), 10)
 		dst = append(dst, '\r', '\n')
 	}
 	switch {

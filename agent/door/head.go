@@ -43,7 +43,7 @@ func checkHead(r *http.Request, private []string) *problem {
 		return problemForm
 	case r.Host == "" && r.ProtoAtLeast(1, 1):
 		return problemHead
-	case r.ProtoMajor != 1:
+	case r.ProtoMajor != 1 && r.ProtoMajor != 2:
 		return problemHead
 	}
 	fields := 0

@@ -17,8 +17,9 @@ type reply struct {
 	rc   *http.ResponseController
 	now  func() time.Time
 	idle time.Duration
-	body *body      // of the request; nil while it is not taken
-	buf  *sync.Pool // of *[]byte
+	body *body         // of the request; nil while it is not taken
+	buf  *sync.Pool    // of *[]byte
+	hsts time.Duration // told to the browser; 0 for nothing
 	// edit adds what is ours to the head of the final answer.
 	edit func(http.Header)
 
@@ -83,12 +84,26 @@ func (p *reply) head(resp *upstream.Response) {
 	if p.edit != nil {
 		p.edit(h)
 	}
+	p.strict(h)
 	p.last(h)
+}
+
+// strict tells browsers to come by TLS only, unless the engine says so itself.
+func (p *reply) strict(h http.Header) {
+	if p.hsts > 0 && h[fieldHSTS] == nil {
+		h[fieldHSTS] = []string{hstsValue(p.hsts)}
+	}
+}
+
+const fieldHSTS = "Strict-Transport-Security"
+
+func hstsValue(d time.Duration) string {
+	return "max-age=" + strconv.FormatInt(int64(d/time.Second), 10)
 }
 
 // last makes this the connection's last answer if the request is not read whole.
 func (p *reply) last(h http.Header) {
-	if p.body != nil && p.body.unread() {
+	if p.body != nil && p.body.unread() && p.r.ProtoMajor == 1 { // of HTTP/2 a stream ends alone
 		h["Connection"] = []string{"close"}
 	}
 }
@@ -145,6 +160,7 @@ func (p *reply) page(pr *problem) {
 		return
 	}
 	p.renew()
+	p.strict(p.w.Header())
 	p.last(p.w.Header())
 	p.status = pr.Status
 	p.bytes += int64(pr.write(p.w, p.r))

@@ -24,6 +24,8 @@ type Settings struct {
 	Place   PlaceSettings
 	Traffic TrafficSettings
 
+	// HSTS tells browsers for how long to come by TLS only (RFC 6797); 0 says nothing.
+	HSTS          time.Duration
 	ShowNode      bool          // name the node whose engine answered, in X-Usher-Node
 	AccessLog     bool          // log a line for each request
 	ShutdownDelay time.Duration // from the status page saying 503 to the listener closing

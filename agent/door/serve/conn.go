@@ -102,9 +102,22 @@ func (c *Conn) GiveBody(b []byte) { c.early = b }
 
 func (c *Conn) run() {
 	defer c.end()
+	if begin := c.s.cfg.Begin; begin != nil {
+		if !c.enter(inHead, c.s.head) || !begin(c.nc) {
+			c.leave()
+			return
+		}
+	}
 	for ok := c.enter(idle, c.s.idle); ok && !c.s.isClosing(); {
 		ok = c.next()
 	}
+}
+
+// leave forgets a connection that belongs to somebody else.
+func (c *Conn) leave() {
+	c.taken = true
+	c.word.Store(word(ended, 0, 0)) // it is nobody's here
+	c.s.ended(c)
 }
 
 func (c *Conn) end() {

@@ -16,6 +16,10 @@ import (
 
 // Config is what a Server is made of. Buffers are required.
 type Config struct {
+	// Begin, if not nil, is called first with a connection, in its goroutine and under the
+	// limit of a head: for handshakes. It returns false when the connection is not for this
+	// server: then Begin has closed it, or given it to somebody else.
+	Begin func(net.Conn) bool
 	// Context makes the context of a connection's requests; nil is the background.
 	Context func(net.Conn) context.Context
 	// Page answers a request that is not HTTP as it should be; the connection is closed

@@ -367,9 +367,7 @@ func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if c.over {
 		return nil, nil, net.ErrClosed
 	}
-	c.taken = true
-	c.word.Store(word(ended, 0, 0)) // it is nobody's here
-	c.s.ended(c)
+	c.leave()
 	rest := append([]byte(nil), c.reader.Buffered()...)
 	c.reader.Release()
 	br := bufio.NewReaderSize(io.MultiReader(&oneRead{rest}, c.nc), max(len(rest), 16))

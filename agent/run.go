@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"time"
 
 	"github.com/ushercluster/usher/agent/consensus"
+	"github.com/ushercluster/usher/agent/doctor/probe"
 	"github.com/ushercluster/usher/agent/door"
 	"github.com/ushercluster/usher/agent/identity"
 	"github.com/ushercluster/usher/agent/logs"
@@ -222,6 +224,16 @@ func (a *Agent) openGossip() error {
 	return nil
 }
 
+// userDescriptors is how many files and connections this process may have open; 0 is any
+// number, or not known.
+func userDescriptors() int {
+	f := probe.Files()
+	if f.Err != nil || f.Limit > math.MaxInt32 {
+		return 0
+	}
+	return int(f.Limit)
+}
+
 func (a *Agent) openDoor() error {
 	a.settings.Store(door.DefaultSettings())
 	a.refresh(a.view())
@@ -231,6 +243,7 @@ func (a *Agent) openDoor() error {
 	}
 	d, err := door.Open(door.Config{
 		Self: a.self, Users: a.users, Local: local, TLS: a.doorTLS(), Redirect: a.redirect,
+		Descriptors: userDescriptors(),
 		Peers: door.Peers{
 			Listener: a.port.Listen(transport.ProtoSession),
 			Remote:   func(c net.Conn) peer.ID { id, _ := remoteID(c); return id },

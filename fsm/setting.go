@@ -66,6 +66,8 @@ var specs = []Spec{
 	{"door.head_timeout", TypeDuration, "5m", sec, hr, nil, "how long an engine may take to begin its answer"},
 	{"door.hsts", TypeDuration, "0s", 0, 17520 * hr, nil, "tell browsers for this long to come by TLS only; 0s: say nothing"},
 	{"door.max_body_bytes", TypeSize, "0", 0, tib, nil, "largest request body; 0: no limit"},
+	{"door.max_connections", TypeInt, "0", 0, 10_000_000, nil, "connections of users at each door; further ones get 503; 0: as many as file descriptors allow"},
+	{"door.max_connections_per_address", TypeInt, "0", 0, 10_000_000, nil, "connections of one address at each door, trusted networks excepted; further ones get 429; 0: no limit"},
 	{"door.show_node", TypeBool, "false", 0, 0, nil, "name the node whose engine answered in the header X-Usher-Node"},
 	{"door.shutdown_delay", TypeDuration, "0s", 0, 5 * minute, nil, "time between the status page saying 503 and the door closing, for load balancers"},
 	{"door.trusted_networks", TypeNetworks, "", 0, 2 * kib, nil, "networks whose X-Forwarded-* headers are believed"},

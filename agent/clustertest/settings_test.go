@@ -150,6 +150,8 @@ func doorChanges() []change {
 		{key: "door.hsts", value: "24h", with: map[string]string{"door.trusted_networks": "10.9.9.0/24"}, felt: func(b *bench, n *Node) bool {
 			return b.user(n).get("/", "X-Forwarded-Proto", "https").header.Get("Strict-Transport-Security") == "max-age=86400"
 		}},
+		{key: "door.max_connections", value: "1", felt: func(b *bench, n *Node) bool { return b.turnedAway(n, http.StatusServiceUnavailable) }},
+		{key: "door.max_connections_per_address", value: "1", felt: func(b *bench, n *Node) bool { return b.turnedAway(n, http.StatusTooManyRequests) }},
 		{key: "door.websocket_idle", value: "2s", felt: func(b *bench, n *Node) bool {
 			ws, _ := b.user(n).dial()
 			if ws == nil {
@@ -171,6 +173,20 @@ func doorChanges() []change {
 			return pings.Load() >= 2
 		}},
 	}
+}
+
+// turnedAway reports whether one who comes while another one is there gets that status.
+func (b *bench) turnedAway(n *Node, status int) bool {
+	ws, _ := b.user(n).dial()
+	if ws == nil {
+		return false
+	}
+	ws.CloseRead(b.T.Context())
+	defer func() {
+		_ = ws.CloseNow()
+		time.Sleep(time.Second) // it is counted out
+	}()
+	return b.user(n).get("/").status == status
 }
 
 // sessionChanges are the settings of sessions and their cookies.

@@ -76,7 +76,10 @@ func newMetrics(reg prometheus.Registerer, d *Door) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	all := []prometheus.Collector{m.requests, m.refused, m.placements, m.failures, m.moves, m.relays, m.silent, m.express, m.inFlight, m.websockets, m.asks, m.seconds, engineCounts{d}}
+	connections := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "usher_door_connections", Help: "Connections of users, idle ones and WebSockets included.",
+	}, func() float64 { return float64(d.census.count()) })
+	all := []prometheus.Collector{m.requests, m.refused, m.placements, m.failures, m.moves, m.relays, m.silent, m.express, m.inFlight, m.websockets, m.asks, m.seconds, engineCounts{d}, connections}
 	for _, c := range all {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of the door: %w", err)

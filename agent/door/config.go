@@ -113,6 +113,10 @@ type Config struct {
 	Filter  Filter   // nil allows every engine
 	Private []string // path prefixes never forwarded, beside /.well-known/usher/
 
+	// Descriptors is how many the process may have open; users get less than half. 0 is
+	// any number.
+	Descriptors int
+
 	Now        func() time.Time // the wall clock; nil is time.Now
 	Rand       io.Reader        // nil is crypto/rand
 	Log        zerolog.Logger

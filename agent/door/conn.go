@@ -31,6 +31,7 @@ type clientConn struct {
 	judged  *Settings  // by which trusted is so
 	trusted bool
 
+	left   func() // counts it out; nil when it was not counted
 	mu     sync.Mutex
 	pins   map[*upstream.Pool]*upstream.Pin
 	closed bool
@@ -56,9 +57,12 @@ func (c *clientConn) CloseWrite() error {
 // Close also ends the engine connections that carry this client's authentication.
 func (c *clientConn) Close() error {
 	c.mu.Lock()
-	pins := c.pins
-	c.pins, c.closed = nil, true
+	pins, left := c.pins, c.left
+	c.pins, c.closed, c.left = nil, true, nil
 	c.mu.Unlock()
+	if left != nil {
+		left()
+	}
 	for _, p := range pins {
 		p.Close()
 	}

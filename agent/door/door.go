@@ -50,6 +50,7 @@ type Door struct {
 	moves   *moves
 	vigil   vigil // zero is ready
 	metrics *metrics
+	census  census // zero is ready
 	servers servers
 	private []string // cfg.Private, folded, for the short way
 
@@ -151,11 +152,10 @@ func (d *Door) addEngines(m *upstream.Metrics) {
 type expressFunc = func(*serve.Conn, *http1.Request) bool
 
 func (d *Door) makeServers() {
-	var begin func(net.Conn) bool
 	if d.cfg.TLS != nil {
 		d.servers.secure = d.newSecure()
-		begin = d.servers.secure.begin
 	}
+	begin := d.begin
 	if d.cfg.Redirect != nil {
 		d.servers.redirect = d.redirector()
 	}
@@ -176,6 +176,19 @@ func (d *Door) makeServers() {
 	d.servers.agents = server(d.serveAgent, d.expressAgent, 4*keepAlive, http1.Limits{
 		Head: 2*maxHeadBytes - 1, Fields: 2 * maxHeadFields, Target: maxTargetLen,
 	})
+}
+
+// begin takes a connection of a user, or does not.
+func (d *Door) begin(nc net.Conn) bool {
+	c, ok := nc.(*clientConn)
+	if !ok {
+		_ = nc.Close()
+		return false
+	}
+	if !d.admit(c) {
+		return false
+	}
+	return d.servers.secure == nil || d.servers.secure.begin(c)
 }
 
 // malformed answers what is no HTTP.

@@ -59,20 +59,15 @@ func (d *Door) newSecure() *secure {
 	return s
 }
 
-// begin makes the handshake of a user's connection, for serve.Config.Begin.
-func (s *secure) begin(nc net.Conn) bool {
-	c, ok := nc.(*clientConn)
-	if !ok {
-		_ = nc.Close()
-		return false
-	}
+// begin makes the handshake of a user's connection.
+func (s *secure) begin(c *clientConn) bool {
 	tc, ok := c.Conn.(*tls.Conn)
 	if !ok {
-		_ = nc.Close()
+		_ = c.Close()
 		return false
 	}
 	if err := tc.HandshakeContext(context.Background()); err != nil { // the server's look ends what takes too long
-		_ = nc.Close()
+		_ = c.Close()
 		return false
 	}
 	if tc.ConnectionState().NegotiatedProtocol != "h2" {
@@ -85,7 +80,7 @@ func (s *secure) begin(nc net.Conn) bool {
 	case s.ready <- tc:
 	case <-s.done:
 		s.forget(tc)
-		_ = nc.Close()
+		_ = c.Close()
 	}
 	return false
 }

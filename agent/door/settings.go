@@ -56,11 +56,15 @@ type PlaceSettings struct {
 
 // TrafficSettings bound what passes through.
 type TrafficSettings struct {
-	HeadTimeout   time.Duration // from the request to the head of the answer
-	BodyIdle      time.Duration // without progress of a body
-	MaxBodyBytes  int64         // of a request; 0 for no limit
-	WebSocketPing time.Duration
-	WebSocketIdle time.Duration // without a message of the user; 0 for no limit
+	HeadTimeout  time.Duration // from the request to the head of the answer
+	BodyIdle     time.Duration // without progress of a body
+	MaxBodyBytes int64         // of a request; 0 for no limit
+	// MaxConnections and MaxConnectionsPerAddress bound the connections of users, at this
+	// door; 0 for no limit but that of descriptors.
+	MaxConnections           int
+	MaxConnectionsPerAddress int
+	WebSocketPing            time.Duration
+	WebSocketIdle            time.Duration // without a message of the user; 0 for no limit
 }
 
 // DefaultSettings are the settings of a cluster that nobody has configured.

@@ -138,11 +138,8 @@ func (x *exchange) forward() {
 		}
 		b = x.d.moves.follow(b, x.lost)
 		x.engine, x.session = b.engine, b.session
-		f := missed
+		f := x.try(ctx, b, missed)
 		if missed = nil; f == nil {
-			f = x.try(ctx, b)
-		}
-		if f == nil {
 			return
 		}
 		if pr := x.body.blame(); pr != nil {

@@ -16,8 +16,9 @@ import (
 const ownerGrace = 5 * time.Second
 
 // try has the request served by the engine of b, wherever that is. It returns nil
-// when an answer went to the user, whole or broken.
-func (x *exchange) try(ctx context.Context, b binding) *failure {
+// when an answer went to the user, whole or broken. With missed, what became of it on
+// the short way, the first attempt was made already.
+func (x *exchange) try(ctx context.Context, b binding, missed *failure) *failure {
 	c := claim{
 		session: b.session, engine: b.engine.Name(), open: b.open, age: x.d.age(b.issued), document: x.document,
 		client: x.client.addr, door: x.d.nodeName(x.d.cfg.Self), movedFrom: b.movedFrom,
@@ -47,27 +48,25 @@ func (x *exchange) try(ctx context.Context, b binding) *failure {
 	}
 	node := b.engine.Node()
 	if node == x.d.cfg.Self {
+		if missed != nil {
+			return missed
+		}
 		return x.d.deliver(ctx, c, q, x.reply, x.set.Traffic.WebSocketPing)
 	}
 	c.write(q.Header)
-	return x.reach(ctx, q.Header, node)
+	return x.reach(ctx, q.Header, node, missed)
 }
 
 // reach has the request served by the agent beside its engine, or through another one
 // that reaches that. h carries the claim.
-func (x *exchange) reach(ctx context.Context, h http.Header, node peer.ID) *failure {
-	var f *failure
+func (x *exchange) reach(ctx context.Context, h http.Header, node peer.ID, missed *failure) *failure {
+	f := missed
 	for range 2 { // the agent may answer an inquiry after it was too slow for this
-		if x.lost(node) {
-			return refused(refusedGone)
+		var over bool
+		if missed == nil {
+			f, over = x.approach(ctx, h, node)
 		}
-		if s, _ := x.d.vigil.of(node); s == unheard {
-			return x.relayed(ctx, h, node)
-		}
-		q := x.d.request(x.r, x.reply, h, x.body)
-		q.Upgrade = x.upgrade
-		q.HeadTimeout += ownerGrace
-		if f = x.carry(ctx, q, node); f == nil || f.refused != refusedCut {
+		if missed = nil; over || f == nil || f.refused != refusedCut {
 			return f
 		}
 		if s, _ := x.d.vigil.of(node); s == present { // is it only this door?
@@ -85,6 +84,20 @@ func (x *exchange) reach(ctx context.Context, h http.Header, node peer.ID) *fail
 		}
 	}
 	return f
+}
+
+// approach is one attempt of reach; over says that there is no sense in another one.
+func (x *exchange) approach(ctx context.Context, h http.Header, node peer.ID) (f *failure, over bool) {
+	if x.lost(node) {
+		return refused(refusedGone), true
+	}
+	if s, _ := x.d.vigil.of(node); s == unheard {
+		return x.relayed(ctx, h, node), true
+	}
+	q := x.d.request(x.r, x.reply, h, x.body)
+	q.Upgrade = x.upgrade
+	q.HeadTimeout += ownerGrace
+	return x.carry(ctx, q, node), false
 }
 
 // lost reports whether a node was removed or is given up, by now: the attempt before

@@ -109,6 +109,7 @@ func TestSecure(t *testing.T) {
 	if n := len(p.doors[1].Sessions(nil)); n != 4 {
 		t.Errorf("%d sessions, four browsers came", n)
 	}
+	p.doors[0].Close() // waits for requests to be counted
 	if n := p.doors[0].metrics.total.requests.Load(); n != 8 {
 		t.Errorf("%d requests counted at the first door", n)
 	}

@@ -262,7 +262,7 @@ func TestOwnerRestartAdopts(t *testing.T) {
 		time.Sleep(time.Minute)
 		s.start(owner)
 		a := b.ok(s.nodes[0], "/")
-		if a.seen.Engine != owner.name || a.seen.Hits != 2 {
+		if a.seen.Engine != owner.name || a.seen.Hits != 3 {
 			t.Errorf("%+v", a.seen)
 		}
 		got := owner.door.Sessions(nil)

@@ -352,6 +352,7 @@ func TestSessions(t *testing.T) {
 		losses  []Loss
 		why     string
 		excused int
+		five    bool // of five nodes, not three
 	}{
 		{name: "a failure", verdict: VerdictRequests, ops: []Op{asked("1", "n1", "n2").at(40, 50).failed()}, why: "request 1"},
 		{name: "on the wire to the owner", verdict: VerdictRequests, excused: 1,
@@ -426,6 +427,12 @@ func TestSessions(t *testing.T) {
 		}, losses: []Loss{lost("n2", LossPaused, 35, 0)}},
 		{name: "a shaky node is there", verdict: VerdictMoves, ops: []Op{asked("1", "n1", "n2").at(40, 4100)},
 			losses: []Loss{lost("n2", LossShaky, 35, 5000)}},
+		{name: "served late by a shaky node", verdict: VerdictMoves, ops: []Op{asked("1", "n1", "n2").to("n3").at(40, 2100)},
+			losses: []Loss{lost("n2", LossCut, 35, 6000), lost("n3", LossShaky, 36, 6000)}, five: true},
+		{name: "served too late by a shaky node", verdict: VerdictMoves, ops: []Op{asked("1", "n1", "n2").to("n3").at(40, 4100)},
+			losses: []Loss{lost("n2", LossCut, 35, 6000), lost("n3", LossShaky, 36, 6000)}, why: "served again after 4.06s", five: true},
+		{name: "served late, another node is shaky", verdict: VerdictMoves, ops: []Op{asked("1", "n1", "n2").to("n3").at(40, 2100)},
+			losses: []Loss{lost("n2", LossCut, 35, 6000), lost("n4", LossShaky, 36, 6000)}, why: "served again after 2.06s", five: true},
 		{name: "two of three are lost", verdict: VerdictMoves, ops: []Op{asked("1", "n1", "n2").to("n3").at(40, 2100)},
 			losses: []Loss{lost("n2", LossPaused, 35, 0), lost("n3", LossCut, 36, 0)}},
 		{name: "two of three are lost, while its owner lives", verdict: VerdictRequests, ops: []Op{asked("1", "n1", "n1").at(40, 60).failed()},
@@ -452,6 +459,9 @@ func TestSessions(t *testing.T) {
 		t.Run(tc.verdict+"/"+tc.name, func(t *testing.T) {
 			ops, in := good()
 			in.Nodes = append(in.Nodes, NodeState{Name: "n3"})
+			if tc.five {
+				in.Nodes = append(in.Nodes, NodeState{Name: "n4"}, NodeState{Name: "n5"})
+			}
 			in.Losses = append(in.Losses, tc.losses...)
 			r := Judge(append(ops, tc.ops...), in)
 			expect(t, find(t, r, tc.verdict), tc.why, tc.excused)

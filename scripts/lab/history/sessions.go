@@ -212,6 +212,9 @@ func (e *evidence) served(s []*Op, l Loss) (took time.Duration, why string) {
 			continue
 		}
 		took = o.End - max(first.waiting(), l.At) - elsewhere
+		if e.shaky(o.Value, first.waiting(), o.End) {
+			limit *= 2 // its new node was no better: another wait
+		}
 		if took > limit && !e.beyond(first.waiting(), o.End) {
 			why = fmt.Sprintf("session %s of %s (%s) was served again after %s: %s; then %s", o.Key, l.Node, l.Kind, took.Round(time.Millisecond), first, o)
 		}
@@ -221,6 +224,13 @@ func (e *evidence) served(s []*Op, l Loss) (took time.Duration, why string) {
 		return -1, fmt.Sprintf("session %s of %s (%s) was never served again: %s", first.Key, l.Node, l.Kind, first)
 	}
 	return -1, ""
+}
+
+// shaky reports whether a node was cut off again and again at some time between.
+func (e *evidence) shaky(node string, begin, end time.Duration) bool {
+	return slices.ContainsFunc(e.losses, func(l Loss) bool {
+		return l.Node == node && l.Kind == LossShaky && l.overlaps(begin, end, 0)
+	})
 }
 
 // waiting is since when the user has waited for what became of it.

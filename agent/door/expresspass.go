@@ -34,7 +34,7 @@ func (x *express) pass(head func(*express, []byte) []byte) bool {
 	t := &x.set.Traffic
 	x.c.Attach(w)
 	if !x.c.Await(serve.Ticks(t.BodyIdle)) {
-		w.Failed(x.d.life.ctx, errCutShort, false)
+		_, _ = w.Failed(x.d.life.ctx, errCutShort, false) // there is nobody to tell
 		return x.ended(nil)
 	}
 	if n, err := w.Write(x.out); err != nil {
@@ -116,7 +116,7 @@ func (x *express) readHead(w *upstream.Wire) (*http1.Response, error) {
 func (x *express) failed(w *upstream.Wire, err error, sent bool) bool {
 	var gone *clientError
 	if errors.As(err, &gone) {
-		w.Failed(x.d.life.ctx, err, sent)
+		_, _ = w.Failed(x.d.life.ctx, err, sent) // there is nobody to tell
 		return x.ended(err)
 	}
 	reason, stale := w.Failed(x.d.life.ctx, err, sent)
@@ -169,7 +169,7 @@ func (x *express) answer(w *upstream.Wire, resp *http1.Response) {
 	}
 	form := x.form(framing)
 	b := x.appendAnswer(x.out[:0], resp)
-	x.out = x.appendFraming(b, resp, framing, form)
+	x.out = x.appendFraming(b, resp, form)
 	err := x.copy(w, form)
 	if !x.c.Detach(serve.Ticks(x.set.Traffic.BodyIdle)) && err == nil {
 		err = errCutShort
@@ -245,7 +245,7 @@ func (x *express) appendAnswer(dst []byte, resp *http1.Response) []byte {
 }
 
 // appendFraming ends the head of the answer.
-func (x *express) appendFraming(dst []byte, resp *http1.Response, f http1.Framing, form bodyForm) []byte {
+func (x *express) appendFraming(dst []byte, resp *http1.Response, form bodyForm) []byte {
 	switch {
 	case form == chunks:
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)

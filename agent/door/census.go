@@ -106,7 +106,8 @@ func (d *Door) admit(c *clientConn) bool {
 	return false
 }
 
-// turnAway answers whatever the client is about to ask, without reading it.
+// turnAway answers whatever the client asks, which has to have begun: an answer to nothing
+// is a fault to programs that keep connections.
 func turnAway(nc net.Conn, status int, code string, wait time.Duration) {
 	text := http.StatusText(status) + "\n"
 	b := "HTTP/1.1 " + strconv.Itoa(status) + " " + http.StatusText(status) + "\r\n" +
@@ -114,12 +115,15 @@ func turnAway(nc net.Conn, status int, code string, wait time.Duration) {
 		"Retry-After: " + strconv.Itoa(int(wait/time.Second)) + "\r\nCache-Control: no-store\r\n" +
 		fieldError + ": " + code + "\r\nConnection: close\r\n\r\n" + text
 	_ = nc.SetDeadline(time.Now().Add(time.Second))
+	var rest [4 << 10]byte
+	if _, err := nc.Read(rest[:]); err != nil {
+		return
+	}
 	if _, err := nc.Write([]byte(b)); err != nil {
 		return
 	}
-	// What the client sends meanwhile would reset the connection, and the answer be lost.
+	// What the client still sends would reset the connection, and the answer be lost.
 	if w, ok := nc.(interface{ CloseWrite() error }); ok && w.CloseWrite() == nil {
-		var rest [4 << 10]byte
 		for {
 			if _, err := nc.Read(rest[:]); err != nil {
 				return

@@ -14,11 +14,12 @@ import (
 
 // Log fields that only the door has.
 const (
-	fieldLogClient = "client"
-	fieldLogCode   = "code"
-	fieldLogBytes  = "bytes"
-	fieldLogFrom   = "from"
-	fieldStanding  = "standing"
+	fieldLogClient  = "client"
+	fieldLogCode    = "code"
+	fieldLogRequest = "request"
+	fieldLogBytes   = "bytes"
+	fieldLogFrom    = "from"
+	fieldStanding   = "standing"
 )
 
 // metrics are the door's counters. Labels are from closed lists, or names of the
@@ -149,6 +150,7 @@ func (d *Door) account(x *exchange, began time.Time) {
 	}
 	e := d.cfg.AccessLog.Info().Str(logs.Method, x.r.Method).Str(logs.Path, x.r.URL.Path).
 		Int(logs.Status, p.status).Int64(fieldLogBytes, p.bytes).Int64(logs.Duration, took.Milliseconds())
+	e = e.Str(fieldLogRequest, x.requestID())
 	if x.client.addr.IsValid() {
 		e = e.Str(fieldLogClient, x.client.addr.String())
 	}

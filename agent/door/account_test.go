@@ -37,7 +37,7 @@ func TestAccessLog(t *testing.T) {
 		want := map[string]any{
 			"level": "info", "message": "request", "method": "GET", "path": "/doc/sales/x", "status": 418.0, "bytes": 5.0,
 			"duration_ms": 1500.0, "client": "10.9.0.1", "engine": string(owner.engine.id), "document": "sales",
-			"session": owner.door.Sessions(nil)[0].ID.Short(),
+			"session": owner.door.Sessions(nil)[0].ID.Short(), "request": owner.engine.last.Header.Get(fieldRequestID),
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("line (-want +got):\n%s", diff)

@@ -51,6 +51,7 @@ type Door struct {
 	vigil   vigil // zero is ready
 	metrics *metrics
 	census  census // zero is ready
+	ids     requestIDs
 	servers servers
 	private []string // cfg.Private, folded, for the short way
 
@@ -103,6 +104,9 @@ func Open(cfg Config) (*Door, error) {
 	}
 	if d.page, err = template.New("status").Parse(statusHTML); err != nil {
 		return nil, fmt.Errorf("parse status page: %w", err)
+	}
+	if err := d.ids.begin(cfg.Rand); err != nil {
+		return nil, err
 	}
 	d.copies.New = func() any { b := make([]byte, copySize); return &b }
 	d.life.ctx, d.life.end = context.WithCancel(context.Background())

@@ -28,6 +28,7 @@ type exchange struct {
 	body     *body
 	upgrade  bool
 	document string
+	id       string        // of the request; "" before it is known
 	engine   peer.EngineID // that answered, or was tried last
 	session  SessionID
 }
@@ -39,6 +40,7 @@ func (d *Door) serveUser(w http.ResponseWriter, r *http.Request) {
 	defer d.metrics.inFlight.Dec()
 	set := d.settings()
 	x := &exchange{d: d, r: r, conn: connOf(r), set: set, dir: d.cfg.Directory(), reply: d.newReply(w, r, set)}
+	x.reply.id = x.requestID
 	x.run()
 	d.account(x, began)
 	if x.reply.broken {
@@ -48,9 +50,17 @@ func (d *Door) serveUser(w http.ResponseWriter, r *http.Request) {
 
 func (d *Door) newReply(w http.ResponseWriter, r *http.Request, set *Settings) *reply {
 	return &reply{
-		w: w, r: r, rc: http.NewResponseController(w), now: d.cfg.Now,
+		w: w, r: r, rc: http.NewResponseController(w), now: d.cfg.Now, id: func() string { return d.requestID(r.Header, true) },
 		idle: set.Traffic.BodyIdle, buf: &d.copies,
 	}
+}
+
+// requestID is made when it is first asked for.
+func (x *exchange) requestID() string {
+	if x.id == "" {
+		x.id = x.d.requestID(x.r.Header, x.client.trusted)
+	}
+	return x.id
 }
 
 // run takes the request through the steps up to forwarding.
@@ -88,6 +98,7 @@ func (x *exchange) run() {
 	}
 	x.document = documentKey(x.set.Session.Documents, x.r.URL, x.r.Header)
 	x.header = forwardHeader(x.r, x.client, rest)
+	x.header[fieldRequestID] = []string{x.requestID()}
 	if !x.takeBody() {
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -243,7 +244,7 @@ func canonical(line string) string {
 	if !ok || strings.Contains(name, " ") {
 		return line
 	}
-	return http.CanonicalHeaderKey(name) + ":" + value
+	return http.CanonicalHeaderKey(name) + ":" + ids.ReplaceAllString(value, "x")
 }
 
 // http1Chunks decodes a chunked body, up to its end.
@@ -307,8 +308,11 @@ func (s *site) cross(at *node, sc *scripted, e *fakeEngine, cookie string, c cro
 	return engine, ordered(string(b)), closed
 }
 
+var ids = regexp.MustCompile(`[0-9a-f]{12}-[0-9a-f]{8}`)
+
 // ordered sorts the lines of heads, undoes chunks, and takes out what is of the moment.
 func ordered(raw string) string {
+	raw = ids.ReplaceAllString(raw, "x")
 	var out strings.Builder
 	for raw != "" {
 		head, rest, ok := strings.Cut(raw, "\r\n\r\n")

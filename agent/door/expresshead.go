@@ -237,6 +237,10 @@ func mayCome(name []byte) bool {
 		if http1.EqualFold(name, "forwarded") || http1.EqualFold(name, "x-real-ip") {
 			return false
 		}
+	case 12:
+		if http1.EqualFold(name, "x-request-id") {
+			return false
+		}
 	}
 	return !foldedPrefix(name, "x-forwarded-") && bytes.IndexByte(name, '_') < 0
 }
@@ -252,6 +256,7 @@ func (x *express) appendForwarded(dst []byte) []byte {
 	}
 	dst = append(dst, x.q.Host...)
 	dst = append(append(dst, "\r\nX-Real-Ip: "...), addr...)
+	dst = x.d.ids.append(append(dst, "\r\n"+fieldRequestID+": "...))
 	return append(dst, '\r', '\n')
 }
 

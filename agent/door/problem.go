@@ -1,10 +1,7 @@
 package door
 
 import (
-	"encoding/json"
 	"net/http"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/ushercluster/usher/agent/http1"
@@ -76,50 +73,4 @@ func problemDead(left time.Duration) *problem {
 		Status: http.StatusServiceUnavailable, Code: "engine_dead",
 		Title: "The engine has stopped. It is given a moment to come back.", retry: max(left, time.Second),
 	}
-}
-
-// write sends the problem, as a problem document (RFC 9457) to programs that ask
-// for JSON, else as one line of text.
-func (p *problem) write(w http.ResponseWriter, r *http.Request) int {
-	h := w.Header()
-	h.Set(fieldError, p.Code)
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	if p.retry > 0 {
-		h.Set("Retry-After", strconv.Itoa(int((p.retry+time.Second-1)/time.Second)))
-	}
-	switch {
-	case p.Status == http.StatusMethodNotAllowed: // RFC 9110 15.5.6
-		h.Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
-	case p == problemVersion: // RFC 6455 4.4 and RFC 9110 15.5.22
-		h.Set("Sec-WebSocket-Version", "13")
-		h.Set("Upgrade", "websocket")
-		h.Set("Connection", "Upgrade")
-	}
-	body := []byte(p.Title + "\n")
-	if wantsJSON(r) {
-		h.Set("Content-Type", "application/problem+json")
-		doc := struct {
-			Title  string `json:"title"`
-			Status int    `json:"status"`
-			Code   string `json:"code"`
-		}{p.Title, p.Status, p.Code}
-		if b, err := json.Marshal(doc); err == nil {
-			body = append(b, '\n')
-		}
-	} else {
-		h.Set("Content-Type", "text/plain; charset=utf-8")
-	}
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(p.Status)
-	if r.Method != http.MethodHead {
-		_, _ = w.Write(body) // a client that has gone is noticed by its connection
-	}
-	return len(body)
-}
-
-// wantsJSON reports whether a program is asking.
-func wantsJSON(r *http.Request) bool {
-	accept := strings.ToLower(strings.Join(r.Header["Accept"], ","))
-	return strings.Contains(accept, "json") && !strings.Contains(accept, "text/html")
 }

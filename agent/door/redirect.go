@@ -19,7 +19,7 @@ func (d *Door) redirector() *serve.Server {
 	return serve.New(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := hostOnly(r.Host)
 		if host == "" { // HTTP/1.0
-			problemHead.write(w, r)
+			problemHead.write(w, r, d.ids.next())
 			return
 		}
 		if port != "443" {

@@ -17,6 +17,7 @@ type reply struct {
 	rc   *http.ResponseController
 	now  func() time.Time
 	idle time.Duration
+	id   func() string // of the request, for pages
 	body *body         // of the request; nil while it is not taken
 	buf  *sync.Pool    // of *[]byte
 	hsts time.Duration // told to the browser; 0 for nothing
@@ -163,7 +164,7 @@ func (p *reply) page(pr *problem) {
 	p.strict(p.w.Header())
 	p.last(p.w.Header())
 	p.status = pr.Status
-	p.bytes += int64(pr.write(p.w, p.r))
+	p.bytes += int64(pr.write(p.w, p.r, p.id()))
 }
 
 // refuse tells another door that its request is not served here.

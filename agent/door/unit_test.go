@@ -178,13 +178,13 @@ func TestMovesForthAndBack(t *testing.T) {
 
 func TestProblemForms(t *testing.T) {
 	for accept, want := range map[string]string{
-		"": "text/plain; charset=utf-8", "text/html,*/*": "text/plain; charset=utf-8",
+		"": "text/plain; charset=utf-8", "text/html,*/*": "text/html; charset=utf-8",
 		"application/json": "application/problem+json", "application/problem+json": "application/problem+json",
 	} {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Header.Set("Accept", accept)
 		w := httptest.NewRecorder()
-		problemNoEngine.write(w, r)
+		problemNoEngine.write(w, r, "id")
 		if got := w.Header().Get("Content-Type"); got != want || w.Code != 503 || w.Header().Get("Retry-After") != "5" || w.Body.Len() == 0 {
 			t.Errorf("Accept %q: %d %s, %v", accept, w.Code, got, w.Header())
 		}

@@ -46,7 +46,8 @@ func doorSettings(v fsm.View) (*door.Settings, error) {
 		},
 		HSTS:          v.Duration("door.hsts"),
 		ShowNode:      v.Bool("door.show_node"),
-		AccessLog:     v.Bool("door.access_log"),
+		AccessLog:     door.Access(v.Text("door.access_log")),
+		AccessSample:  int(v.Int("door.access_log_sample")),
 		ShutdownDelay: v.Duration("door.shutdown_delay"),
 	}
 	for _, text := range v.List("door.document_patterns") {

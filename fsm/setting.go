@@ -59,7 +59,8 @@ const (
 )
 
 var specs = []Spec{
-	{"door.access_log", TypeBool, "false", 0, 0, nil, "log a line for each request"},
+	{"door.access_log", TypeEnum, "off", 0, 0, []string{"off", "errors", "sampled", "all"}, "log a line for requests: those that failed, these and one in door.access_log_sample, or all"},
+	{"door.access_log_sample", TypeInt, "100", 1, 1_000_000, nil, "with door.access_log sampled: of so many requests one has a line"},
 	{"door.body_idle_timeout", TypeDuration, "30s", sec, hr, nil, "a body that makes no progress for this long ends the request"},
 	{"door.client_key_header", TypeText, "", 0, 64, nil, "request header that stands for the session of clients without cookies; empty: none"},
 	{"door.document_patterns", TypeList, "/doc/{document}", 0, 2 * kib, nil, "where a request names its document, in order: /path/{document}, ?query={document}, Header: {document}"},

@@ -108,7 +108,13 @@ func (b *bench) look(r change, want bool, when string) {
 // doorChanges are the settings that users of a door meet.
 func doorChanges() []change {
 	return []change{
-		{key: "door.access_log", value: "true", felt: func(b *bench, n *Node) bool {
+		{key: "door.access_log_sample", value: "1", with: map[string]string{"door.access_log": "sampled"}, felt: func(b *bench, n *Node) bool {
+			before := b.logs[n.Name].len()
+			b.user(n).get("/sampled")
+			time.Sleep(10 * time.Millisecond) // the line comes after the answer
+			return b.logs[n.Name].has(before, `"component":"access"`, `"path":"/sampled"`)
+		}},
+		{key: "door.access_log", value: "all", felt: func(b *bench, n *Node) bool {
 			before := b.logs[n.Name].len()
 			b.user(n).get("/access")
 			time.Sleep(10 * time.Millisecond) // the line comes after the answer

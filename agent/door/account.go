@@ -145,7 +145,7 @@ func (d *Door) account(x *exchange, began time.Time) {
 	p := x.reply
 	took := d.cfg.Now().Sub(began)
 	d.metrics.answered(p.status, took)
-	if !x.set.AccessLog {
+	if !x.logged() {
 		return
 	}
 	e := d.cfg.AccessLog.Info().Str(logs.Method, x.r.Method).Str(logs.Path, x.r.URL.Path).
@@ -164,6 +164,30 @@ func (d *Door) account(x *exchange, began time.Time) {
 		e = e.Str(fieldLogCode, code)
 	}
 	e.Msg("request")
+}
+
+// logged reports whether a request has a line in the access log.
+func (x *exchange) logged() bool {
+	status := x.reply.status
+	return x.set.AccessLog == AccessAll || x.set.AccessLog != AccessOff && (status < 100 || status >= 400 || x.reply.broken) ||
+		x.lot == marked
+}
+
+// lot says whether a request has a line in a sampled access log.
+type lot uint8
+
+const (
+	notDrawn lot = iota
+	blank
+	marked
+)
+
+// draw marks one request in so many.
+func (d *Door) draw(set *Settings) lot {
+	if set.AccessLog == AccessSampled && d.draws.Add(1)%uint64(max(set.AccessSample, 1)) == 0 {
+		return marked
+	}
+	return blank
 }
 
 func class(status int) string {

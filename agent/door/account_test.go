@@ -18,7 +18,7 @@ func TestAccessLog(t *testing.T) {
 		if s.access.Len() != 0 {
 			t.Errorf("logged without being asked to: %s", s.access.String())
 		}
-		s.change(func(c *Settings) { c.AccessLog = true })
+		s.change(func(c *Settings) { c.AccessLog = AccessAll })
 		owner.engine.on(func(w http.ResponseWriter, _ *http.Request) {
 			time.Sleep(1500 * time.Millisecond)
 			w.WriteHeader(http.StatusTeapot)
@@ -95,4 +95,40 @@ func TestMetrics(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Which requests have a line does not depend on the way they go.
+func TestAccessLogKinds(t *testing.T) {
+	for kind, want := range map[Access]map[bool]int{ // by whether the short way is used
+		AccessOff: {false: 0, true: 0}, AccessErrors: {false: 3, true: 3}, AccessSampled: {false: 3 + 3, true: 3 + 3}, AccessAll: {false: 12, true: 12},
+	} {
+		for short, lines := range want {
+			bubble(t, 2, func(s *site) {
+				s.whole.Store(!short)
+				b, owner := s.bound()
+				defer b.leaveConnections()
+				owner.engine.on(func(w http.ResponseWriter, r *http.Request) {
+					switch r.URL.Path {
+					case "/bad":
+						w.WriteHeader(http.StatusTeapot)
+					case "/cut":
+						w.Header().Set("Content-Length", "10")
+						fmt.Fprint(w, "short")
+					}
+				})
+				s.change(func(c *Settings) { c.AccessLog, c.AccessSample = kind, 4 })
+				for _, path := range []string{"/", "/bad", "/", "/", "/", "/", "/cut", "/", "/", "/bad", "/", "/"} {
+					_, _ = b.do(s.nodes[0], http.MethodGet, path, "") // one is cut short
+				}
+				time.Sleep(time.Second)
+				log := s.access.String()
+				if n := strings.Count(log, "\n"); n != lines || strings.Count(log, `"status":418`) != min(lines, 2) {
+					t.Errorf("%s, the short way %v: %d lines, want %d\n%s", kind, short, n, lines, log)
+				}
+				if n := s.expressed(); (n > 5) != (short && kind != AccessAll) {
+					t.Errorf("%s: %v went the short way", kind, n)
+				}
+			})
+		}
+	}
 }

@@ -27,6 +27,7 @@ type clientConn struct {
 	// but on the short way: there is one request at a time then.
 	checked []checkedCookie
 	missed  *failure   // what became of the present request on the short way; see express
+	lot     lot        // of the present request
 	remote  clientAddr // see addr
 	judged  *Settings  // by which trusted is so
 	trusted bool

@@ -52,6 +52,7 @@ type Door struct {
 	metrics *metrics
 	census  census // zero is ready
 	ids     requestIDs
+	draws   atomic.Uint64 // requests that asked for a line in the access log
 	servers servers
 	private []string // cfg.Private, folded, for the short way
 

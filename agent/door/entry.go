@@ -29,6 +29,7 @@ type exchange struct {
 	upgrade  bool
 	document string
 	id       string        // of the request; "" before it is known
+	lot      lot           // for the access log
 	engine   peer.EngineID // that answered, or was tried last
 	session  SessionID
 }
@@ -41,6 +42,12 @@ func (d *Door) serveUser(w http.ResponseWriter, r *http.Request) {
 	set := d.settings()
 	x := &exchange{d: d, r: r, conn: connOf(r), set: set, dir: d.cfg.Directory(), reply: d.newReply(w, r, set)}
 	x.reply.id = x.requestID
+	if r.ProtoMajor == 1 {
+		x.lot, x.conn.lot = x.conn.lot, notDrawn // before the short way was tried
+	}
+	if x.lot == notDrawn {
+		x.lot = d.draw(set)
+	}
 	x.run()
 	d.account(x, began)
 	if x.reply.broken {

@@ -5,12 +5,14 @@ import (
 	"context"
 	"encoding/hex"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
 	"github.com/ushercluster/usher/agent/door/serve"
 	"github.com/ushercluster/usher/agent/door/upstream"
 	"github.com/ushercluster/usher/agent/http1"
+	"github.com/ushercluster/usher/agent/logs"
 	"github.com/ushercluster/usher/agent/peer"
 )
 
@@ -42,7 +44,10 @@ type express struct {
 	out      []byte // what is written next
 	head     int    // the length of the request's head in out
 	status   int
-	broken   error // why the answer was cut short
+	bytes    int64 // of the answer's body
+	idBytes  [32]byte
+	id       []byte // of the request
+	broken   error  // why the answer was cut short
 }
 
 var expresses = sync.Pool{New: func() any {
@@ -74,6 +79,9 @@ func (x *express) free() {
 func (d *Door) expressUser(c *serve.Conn, q *http1.Request) bool {
 	x := newExpress(d, c, q)
 	defer x.free()
+	if x.cc != nil {
+		x.cc.lot = d.draw(x.set)
+	}
 	if !x.simple() || !x.bound() {
 		return false
 	}
@@ -165,7 +173,7 @@ func (x *express) readClaim() (engine, client []byte, ok bool) {
 func (x *express) simple() bool {
 	q := x.q
 	switch {
-	case x.cc == nil, x.set.AccessLog, x.set.Session.Scope != ScopeBrowser, x.set.Session.ClientKeyHeader != "":
+	case x.cc == nil, x.set.AccessLog == AccessAll, x.cc.lot == marked, x.set.Session.Scope != ScopeBrowser, x.set.Session.ClientKeyHeader != "":
 		return false
 	case !x.plain(), isOwnPath(q.Path):
 		return false
@@ -338,8 +346,27 @@ func (x *express) account(done bool) bool {
 		x.d.metrics.answered(x.status, x.d.cfg.Now().Sub(x.began))
 		x.d.metrics.express.Inc()
 		x.note()
+		if x.set.AccessLog != AccessOff && (x.status < 100 || x.status >= 400 || x.broken != nil) {
+			x.log()
+		}
 	}
 	return done
+}
+
+// log is exchange's line in the access log, for an error.
+func (x *express) log() {
+	path, err := url.PathUnescape(string(x.q.Path))
+	if err != nil {
+		path = string(x.q.Path)
+	}
+	e := x.d.cfg.AccessLog.Info().Bytes(logs.Method, x.q.Method).Str(logs.Path, path).
+		Int(logs.Status, x.status).Int64(fieldLogBytes, x.bytes).Int64(logs.Duration, x.d.cfg.Now().Sub(x.began).Milliseconds()).
+		Str(fieldLogRequest, string(x.id)).Bytes(fieldLogClient, x.cc.addr().text).
+		Str(logs.Engine, string(x.binding.engine)).Str(logs.Session, x.binding.session.Short())
+	if len(x.document) > 0 {
+		e = e.Bytes(logs.Document, x.document)
+	}
+	e.Msg("request")
 }
 
 // note logs an answer that was cut short.

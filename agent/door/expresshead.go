@@ -256,7 +256,8 @@ func (x *express) appendForwarded(dst []byte) []byte {
 	}
 	dst = append(dst, x.q.Host...)
 	dst = append(append(dst, "\r\nX-Real-Ip: "...), addr...)
-	dst = x.d.ids.append(append(dst, "\r\n"+fieldRequestID+": "...))
+	x.id = x.d.ids.append(x.idBytes[:0])
+	dst = append(append(dst, "\r\n"+fieldRequestID+": "...), x.id...)
 	return append(dst, '\r', '\n')
 }
 

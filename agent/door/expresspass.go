@@ -301,6 +301,7 @@ func (x *express) copy(w *upstream.Wire, form bodyForm) error {
 		default:
 			x.out = append(x.out, p...)
 		}
+		x.bytes += int64(len(p))
 		if len(x.out) >= wholePiece && !r.Whole() {
 			if err := x.flush(limit); err != nil {
 				return err
@@ -364,6 +365,7 @@ func (x *express) large(w *upstream.Wire) error {
 		if n > 0 {
 			r.Took(int64(n))
 			left -= int64(n)
+			x.bytes += int64(n)
 			if werr := x.write((*buf)[:n]); werr != nil {
 				return werr
 			}

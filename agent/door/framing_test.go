@@ -89,7 +89,7 @@ func TestEndsOfRequests(t *testing.T) {
 // A client that goes away amid a chunk has sent nothing wrong.
 func TestClientLeavesAmidAChunk(t *testing.T) {
 	bubble(t, 1, func(s *site) {
-		s.change(func(c *Settings) { c.AccessLog = true })
+		s.change(func(c *Settings) { c.AccessLog = AccessAll })
 		c, err := s.users.DialContext(context.Background(), "tcp", s.nodes[0].ip+":80")
 		if err != nil {
 			t.Fatal(err)

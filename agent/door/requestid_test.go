@@ -26,7 +26,7 @@ func TestRequestIDs(t *testing.T) {
 			t.Errorf("a trusted proxy's ID became %q", id)
 		}
 		// Who is not served learns the same ID as the log, be it from the owner's door.
-		s.change(func(c *Settings) { c.AccessLog = true })
+		s.change(func(c *Settings) { c.AccessLog = AccessAll })
 		owner.engine.on(func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) })
 		a := b.get(s.nodes[0], "/", "Accept", "text/html", fieldRequestID, "of-a-proxy/2")
 		if a.header.Get(fieldRequestID) != "of-a-proxy/2" || !strings.Contains(a.body, "of-a-proxy/2") || !strings.Contains(s.access.String(), "of-a-proxy/2") {

@@ -17,6 +17,17 @@ const (
 	ScopeDocument Scope = "document" // one engine for each document
 )
 
+// Access says which requests have a line in the access log.
+type Access string
+
+// The kinds of access logs.
+const (
+	AccessOff     Access = "off"
+	AccessErrors  Access = "errors"  // those that were answered with 400 or more, or not at all
+	AccessSampled Access = "sampled" // errors, and some of the others
+	AccessAll     Access = "all"
+)
+
 // Settings are the cluster's wishes for its doors. A Settings is immutable once a
 // request may have seen it.
 type Settings struct {
@@ -27,7 +38,8 @@ type Settings struct {
 	// HSTS tells browsers for how long to come by TLS only (RFC 6797); 0 says nothing.
 	HSTS          time.Duration
 	ShowNode      bool          // name the node whose engine answered, in X-Usher-Node
-	AccessLog     bool          // log a line for each request
+	AccessLog     Access        // which requests have a line in the access log
+	AccessSample  int           // of so many requests one, with AccessSampled; at least 1
 	ShutdownDelay time.Duration // from the status page saying 503 to the listener closing
 	// TrustedNetworks may speak for users: their X-Forwarded-* are believed.
 	TrustedNetworks []netip.Prefix
@@ -81,5 +93,6 @@ func DefaultSettings() *Settings {
 		Traffic: TrafficSettings{
 			HeadTimeout: 5 * time.Minute, BodyIdle: 30 * time.Second, WebSocketPing: 30 * time.Second,
 		},
+		AccessLog: AccessOff, AccessSample: 100,
 	}
 }

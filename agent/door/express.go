@@ -44,10 +44,14 @@ type express struct {
 	out      []byte // what is written next
 	head     int    // the length of the request's head in out
 	status   int
-	bytes    int64 // of the answer's body
-	idBytes  [32]byte
+	bytes    int64  // of the answer's body
 	id       []byte // of the request
-	broken   error  // why the answer was cut short
+	from     sender // entry only
+
+	idBytes   [32]byte
+	addrBytes [64]byte
+
+	broken error // why the answer was cut short
 }
 
 var expresses = sync.Pool{New: func() any {
@@ -179,8 +183,6 @@ func (x *express) simple() bool {
 		return false
 	case x.set.Traffic.MaxBodyBytes > 0 && q.ContentLength > x.set.Traffic.MaxBodyBytes:
 		return false
-	case x.cc.trusts(x.set):
-		return false // a proxy may speak for its users
 	}
 	return true
 }
@@ -278,7 +280,7 @@ func unhexPair(p []byte) byte {
 
 // bound finds the session that the request belongs to, if nothing needs to be decided.
 func (x *express) bound() bool {
-	if !x.cookies() || x.d.moves.any() || x.d.cfg.Directory() == nil {
+	if x.identify(); !x.cookies() || x.d.moves.any() || x.d.cfg.Directory() == nil {
 		return false
 	}
 	t, ok := x.token()
@@ -294,7 +296,7 @@ func (x *express) bound() bool {
 func (x *express) token() (token, bool) {
 	now := x.d.wall()
 	for _, c := range x.own[:x.owns] {
-		if c.secure != x.cc.secure || !c.browser {
+		if c.secure != x.from.secure || !c.browser {
 			continue
 		}
 		t, ok := x.cc.known(cookieName, c.value)
@@ -361,7 +363,7 @@ func (x *express) log() {
 	}
 	e := x.d.cfg.AccessLog.Info().Bytes(logs.Method, x.q.Method).Str(logs.Path, path).
 		Int(logs.Status, x.status).Int64(fieldLogBytes, x.bytes).Int64(logs.Duration, x.d.cfg.Now().Sub(x.began).Milliseconds()).
-		Str(fieldLogRequest, string(x.id)).Bytes(fieldLogClient, x.cc.addr().text).
+		Str(fieldLogRequest, string(x.id)).Bytes(fieldLogClient, x.from.addr.text).
 		Str(logs.Engine, string(x.binding.engine)).Str(logs.Session, x.binding.session.Short())
 	if len(x.document) > 0 {
 		e = e.Bytes(logs.Document, x.document)

@@ -66,7 +66,10 @@ func crossings() []crossing {
 	fields(true, "usual ones", "Accept: */*\r\nAccept-Encoding: gzip\r\nUser-Agent: x\r\nReferer: http://app/\r\nX-A: 1\r\nX-A: 2\r\nx-b:\r\nX-C: \t spaces\t \r\n")
 	fields(true, "of the hop", "Connection: X-Named, keep-alive\r\nX-Named: a\r\nKeep-Alive: 5\r\nProxy-Connection: x\r\nUpgrade: h2c\r\nProxy-Authorization: a\r\nProxy-Authenticate: b\r\n")
 	fields(true, "Connection names ours", "Connection: Cookie, Host, X-Forwarded-For, X-Usher-Session\r\n")
-	fields(true, "of proxies", "X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Foo: a\r\nForwarded: for=1\r\nX-Real-IP: 1.2.3.4\r\nX_Real_IP: 1\r\nA_b: c\r\n")
+	fields(true, "of proxies", "X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Foo: a\r\nForwarded: for=1\r\nX-Real-IP: 1.2.3.4\r\nX_Real_IP: 1\r\nA_b: c\r\n")
+	fields(true, "of several proxies", "X-Forwarded-For: 1.2.3.4, 10.9.0.7\r\nX-Forwarded-For: 5.6.7.8:99\r\nX-Forwarded-For: 10.9.0.8, 10.9.0.9\r\nX-Forwarded-Host: a, app.example\r\nX-Forwarded-Proto: https, http\r\nX-Request-ID: of-a-proxy\r\n")
+	fields(true, "of a proxy that knows nothing", "X-Forwarded-For: unknown\r\nX-Forwarded-Proto: gopher\r\nX-Forwarded-Host: \r\nX-Request-ID: a\r\nX-Request-ID: b\r\n")
+	fields(true, "of a proxy, named in Connection", "Connection: X-Forwarded-For\r\nX-Forwarded-For: 1.2.3.4\r\n")
 	fields(true, "of agents", "X-Usher-Session: 1\r\nX-Usher-Engine: a\r\nX-Usher-Door: x\r\nX-usher-moved-from: y\r\nX-Usher-Via: z\r\nX-Usher-Open: new\r\n")
 	fields(true, "of agents' length", "X-Usher-Client: 1\r\nX-Usher-Engine: a\r\nX-Usher-X: a\r\n")
 	fields(false, "TE", "TE: trailers\r\nConnection: TE\r\n")
@@ -392,9 +395,13 @@ func (s *site) boundTo(nd *node) *browser {
 
 // Both ways do the same.
 func TestExpressIsTheSame(t *testing.T) {
-	for _, where := range []string{"local", "remote"} {
+	for _, where := range []string{"local", "remote", "local behind a proxy", "remote behind a proxy"} {
 		t.Run(where, func(t *testing.T) {
 			bubble(t, 2, func(s *site) {
+				where, behind := strings.CutSuffix(where, " behind a proxy")
+				if behind {
+					s.change(func(c *Settings) { c.TrustedNetworks, c.HSTS = prefixes("10.9.0.0/16"), time.Hour })
+				}
 				owner := s.nodes[0]
 				if where == "remote" {
 					owner = s.nodes[1]

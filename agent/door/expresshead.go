@@ -135,7 +135,7 @@ func (x *express) headToOwner(dst []byte) []byte {
 	if len(x.document) > 0 {
 		dst = appendQueryEscaped(append(dst, "\r\n"+fieldDocument+": "...), x.document)
 	}
-	dst = append(append(dst, "\r\n"+fieldClient+": "...), x.cc.addr().text...)
+	dst = append(append(dst, "\r\n"+fieldClient+": "...), x.from.addr.text...)
 	return x.appendEnd(dst)
 }
 
@@ -198,7 +198,8 @@ func (x *express) appendFields(dst []byte, believed bool) []byte {
 		if f.Hop(i) {
 			continue
 		}
-		if name := f.Name(i); ownField(name) || !believed && !mayCome(name) {
+		switch name := f.Name(i); {
+		case ownField(name), !believed && x.from.trusted && replaced(name), !believed && !x.from.trusted && !mayCome(name):
 			continue
 		}
 		dst = f.AppendTo(dst, i)
@@ -243,22 +244,6 @@ func mayCome(name []byte) bool {
 		}
 	}
 	return !foldedPrefix(name, "x-forwarded-") && bytes.IndexByte(name, '_') < 0
-}
-
-// appendForwarded tells who is asking.
-func (x *express) appendForwarded(dst []byte) []byte {
-	addr := x.cc.addr().text
-	dst = append(append(dst, "X-Forwarded-For: "...), addr...)
-	if x.cc.secure {
-		dst = append(dst, "\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: "...)
-	} else {
-		dst = append(dst, "\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: "...)
-	}
-	dst = append(dst, x.q.Host...)
-	dst = append(append(dst, "\r\nX-Real-Ip: "...), addr...)
-	x.id = x.d.ids.append(x.idBytes[:0])
-	dst = append(append(dst, "\r\n"+fieldRequestID+": "...), x.id...)
-	return append(dst, '\r', '\n')
 }
 
 // clientAddr is an address in the two forms that are needed of it; either may be missing.

@@ -259,7 +259,7 @@ func (x *express) appendFraming(dst []byte, resp *http1.Response, form bodyForm)
 		dst = append(append(dst, fieldNode+": "...), x.d.nodeName(x.node)...)
 		dst = append(dst, '\r', '\n')
 	}
-	if x.cc.secure && x.set.HSTS > 0 && resp.Find("strict-transport-security", 0) < 0 {
+	if x.from.secure && x.set.HSTS > 0 && resp.Find("strict-transport-security", 0) < 0 {
 		dst = strconv.AppendInt(append(dst, fieldHSTS+": max-age="...), int64(x.set.HSTS/time.Second), 10)
 		dst = append(dst, '\r', '\n')
 	}

@@ -2,11 +2,14 @@ package agent
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"time"
 
 	"github.com/ushercluster/usher/agent/config"
@@ -34,6 +37,10 @@ func (a *Agent) openEngines(ctx context.Context) (*fronted, error) {
 	if !a.cfg.HasEngines() {
 		return f, nil
 	}
+	roots, err := engineRoots(a.cfg.Engine.CA)
+	if err != nil {
+		return nil, permanent(err)
+	}
 	for _, text := range a.cfg.Engines {
 		ec, err := engine.ParseFlag(text)
 		if err != nil {
@@ -52,7 +59,7 @@ func (a *Agent) openEngines(ctx context.Context) (*fronted, error) {
 		}
 		ec.API.SecretFile = a.cfg.Engine.SecretFile
 		e, err := engine.New(ec, engine.Options{
-			Dial: a.nw.DialContext, Now: a.now, Log: logs.For(a.log, "engine"), Registerer: a.registry,
+			Dial: a.nw.DialContext, Roots: roots, Now: a.now, Log: logs.For(a.log, "engine"), Registerer: a.registry,
 		})
 		if err != nil {
 			return nil, errors.Join(permanent(err), f.Close())
@@ -60,6 +67,34 @@ func (a *Agent) openEngines(ctx context.Context) (*fronted, error) {
 		f.engines = append(f.engines, e)
 	}
 	return f, nil
+}
+
+// maxCAFile bounds what is read of --engine-ca.
+const maxCAFile = 4 << 20
+
+// engineRoots are the authorities that may have signed an engine's certificate: those of the
+// machine and of a file; nil is the machine's.
+func engineRoots(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil //nolint:nilnil // see above
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("authorities of the engines (--engine-ca): %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxCAFile))
+	if err != nil {
+		return nil, fmt.Errorf("authorities of the engines (--engine-ca): %w", err)
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil { // a machine without any
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(b) {
+		return nil, fmt.Errorf("authorities of the engines (--engine-ca): %s holds no certificate in PEM form", file)
+	}
+	return pool, nil
 }
 
 func probeOf(c config.Engine) (engine.Probe, error) {

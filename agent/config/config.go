@@ -64,6 +64,7 @@ type API struct {
 // Engine holds what all engines of this node share.
 type Engine struct {
 	Health     string // "/path?query" of an HTTP probe, or "tcp"
+	CA         string // PEM file of authorities that sign the engines' certificates, beside the machine's own
 	SecretFile string // secret for the engine API; "" sends none
 	Documents  string // directory of the built-in engine's *.csv files
 }

@@ -83,6 +83,8 @@ func engineFields() []Field {
 			at: func(c *Config) any { return &c.Engines }},
 		{Key: "engine.health", Flag: "engine-health", Env: "USHER_ENGINE_HEALTH", Value: "PATH|tcp", Help: "path that engines are probed at, or tcp for the connection alone",
 			at: func(c *Config) any { return &c.Engine.Health }},
+		{Key: "engine.ca", Flag: "engine-ca", Env: "USHER_ENGINE_CA", Value: "FILE", Help: "authorities that sign the certificates of https engines (PEM), beside those that the machine trusts",
+			at: func(c *Config) any { return &c.Engine.CA }},
 		{Key: "engine.secret_file", Flag: "engine-secret-file", Env: "USHER_ENGINE_SECRET_FILE", Value: "FILE", Help: "file that holds the secret for the engines' load and reload calls",
 			at: func(c *Config) any { return &c.Engine.SecretFile }},
 		{Key: "engine.documents", Flag: "documents", Env: "USHER_DOCUMENTS", Value: "DIR", Help: "directory of the built-in engine's CSV files",

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"debug/buildinfo"
 	"embed"
 	"errors"
 	"fmt"
@@ -59,22 +60,21 @@ func (d *driver) findPeers(ctx context.Context) error {
 }
 
 func (d *driver) version(ctx context.Context, program string) (string, error) {
-	arg := "-v"
-	if program == caddyName {
-		arg = "version"
+	if program == caddyName { // it does not know by itself
+		info, err := buildinfo.ReadFile(d.programs[program])
+		if err != nil {
+			return "", err
+		}
+		return "Caddy " + strings.TrimPrefix(info.Main.Version, "v"), nil
 	}
-	cmd := exec.CommandContext(ctx, d.programs[program], arg)
+	cmd := exec.CommandContext(ctx, d.programs[program], "-v")
 	cmd.Env = append(os.Environ(), d.libraryPath()...)
 	out, err := cmd.CombinedOutput() // nginx says it on standard error
 	if err != nil {
 		return "", fmt.Errorf("%w: %.300s", err, out)
 	}
 	line, _, _ := strings.Cut(string(out), "\n")
-	line = strings.TrimPrefix(line, "nginx version: ")
-	if program == caddyName {
-		line, _, _ = strings.Cut("Caddy "+line, " h1:")
-	}
-	line, _, _ = strings.Cut(line, " - ") // HAProxy's home page
+	line, _, _ = strings.Cut(strings.TrimPrefix(line, "nginx version: "), " - ") // HAProxy's home page
 	return line, nil
 }
 

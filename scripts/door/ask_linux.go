@@ -10,13 +10,16 @@ import (
 )
 
 // asking is requests over connections of which each sends the next one when the last is
-// answered.
+// answered; or, if fewer requests than connections are to be on their way, over those that
+// have been silent for longest.
 type asking struct {
 	*loop
-	t     *task
-	body  []byte
-	done  int
-	moved int // bytes of bodies, both ways
+	t      *task
+	body   []byte
+	askers []*asker
+	turn   int
+	done   int
+	moved  int // bytes of bodies, both ways
 }
 
 // ask measures requests.
@@ -31,7 +34,23 @@ func (t *task) ask() (sample, error) {
 			return sample{}, fmt.Errorf("open a connection: %w", err)
 		}
 	}
+	for range t.Flying {
+		if err := a.next(); err != nil {
+			return sample{}, err
+		}
+	}
 	return l.measure(t, a.progress)
+}
+
+// next sends a request over the connection whose turn it is.
+func (a *asking) next() error {
+	for {
+		c := a.askers[a.turn]
+		a.turn = (a.turn + 1) % len(a.askers)
+		if !c.busy {
+			return c.send()
+		}
+	}
 }
 
 // progress is requests so far. Of long ones there are few in a window: their bytes count.
@@ -74,6 +93,7 @@ type asker struct {
 	out     []byte // what is still to be sent of the head
 	bodyOut []byte // and of the body
 	answer  answer
+	busy    bool // an answer is missing
 	ending  bool // the answer has come, the connection's end has not
 }
 
@@ -87,19 +107,12 @@ func (a *asking) open() error {
 	if err != nil {
 		return errors.Join(err, s.Close())
 	}
-	c := &asker{a: a, fd: int(s)}
-	if a.t.Kind == connections {
+	c := &asker{a: a, fd: int(s), head: a.t.requestHead(a.t.Path, cookie)}
+	if a.t.Kind == connections { // the first of them is there already
 		c.head = a.t.requestHead(a.t.Path, cookie, "Connection: close")
-		if err := s.Close(); err != nil {
-			return fmt.Errorf("close: %w", err)
-		}
-		return c.again()
 	}
-	c.head = a.t.requestHead(a.t.Path, cookie)
-	if err := a.add(c.fd, c); err != nil {
-		return err
-	}
-	return c.send()
+	a.askers = append(a.askers, c)
+	return a.add(c.fd, c)
 }
 
 // again sends the request over a new connection.
@@ -116,7 +129,7 @@ func (c *asker) again() error {
 }
 
 func (c *asker) send() error {
-	c.ending, c.out, c.bodyOut = false, c.head, c.a.body
+	c.busy, c.ending, c.out, c.bodyOut = true, false, c.head, c.a.body
 	c.answer.reset()
 	return c.flush()
 }
@@ -194,10 +207,14 @@ func (c *asker) finish() error {
 	if err := c.answer.check(c.a.t.Size); err != nil {
 		return err
 	}
+	c.busy = false
 	c.a.done++
 	if c.a.t.Kind == connections || c.answer.close {
 		c.ending = true
 		return nil
+	}
+	if c.a.t.Flying < len(c.a.askers) {
+		return c.a.next()
 	}
 	return c.send()
 }

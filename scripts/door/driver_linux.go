@@ -123,6 +123,10 @@ func (d *driver) task(w work, p peer, t target) task {
 	if w.many > 0 {
 		out.Connections = min(w.many, d.users())
 	}
+	out.Flying = out.Connections
+	if w.few {
+		out.Flying = min(d.connections, out.Connections)
+	}
 	switch {
 	case w.kind == messages:
 		out.Sockets = min(d.sockets, d.users())

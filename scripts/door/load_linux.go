@@ -31,6 +31,7 @@ type task struct {
 	PIDs        []int
 	Cookie      string // that every user sends
 	Connections int
+	Flying      int // requests or messages that are on their way at a time
 	Sockets     int // of kinds that have WebSockets
 	WarmUp      time.Duration
 	Time        time.Duration

@@ -54,7 +54,7 @@ func (t *task) talk() (sample, error) {
 			return sample{}, err
 		}
 	}
-	for range t.Connections {
+	for range t.Flying {
 		if err := all.next(); err != nil {
 			return sample{}, err
 		}

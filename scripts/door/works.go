@@ -21,8 +21,8 @@ const (
 // the other; those that measure memory meet a new one.
 type stage struct {
 	TLS    bool
-	Alone  bool // nothing else is measured on it
-	Agents int  // of usher
+	Agents int    // of usher
+	Own    string // of whom it is, if not everybody's
 }
 
 // work is one measurement.
@@ -34,8 +34,9 @@ type work struct {
 	body  int // bytes of the request's body
 	size  int // bytes of the answer's body
 	stage stage
-	many  int // connections, instead of those of the command line
-	usher bool
+	many  int  // connections, instead of those of the command line
+	few   bool // of them have a request on its way
+	usher bool // other proxies have nothing like it
 }
 
 const (
@@ -46,6 +47,7 @@ const (
 	linearGroup  = "linear"
 	fewName      = "linear-64"
 	manyName     = "linear-4000"
+	quietName    = "linear-4000-quiet" // as many connections, as few at work
 	getName      = "get-1k"
 	forwardName  = "forwarded"
 )
@@ -60,22 +62,22 @@ var works = [...]work{
 	{name: "chunked", kind: requests, path: "/chunked/16384", size: 16 * kib, stage: plain},
 	{name: "new-connection", kind: connections, path: "/bytes/1024", size: kib, stage: plain},
 	{name: "websocket", kind: messages, path: "/echo", stage: plain},
-	{name: "idle-websocket", kind: idle, path: "/echo", stage: stage{Alone: true, Agents: 1}},
-	{name: "idle-websocket-tls", kind: idle, path: "/echo", stage: stage{TLS: true, Alone: true, Agents: 1}},
+	{name: "idle-websocket", kind: idle, path: "/echo", stage: stage{Agents: 1, Own: "memory"}},
+	{name: "idle-websocket-tls", kind: idle, path: "/echo", stage: stage{TLS: true, Agents: 1, Own: "memory"}},
 	{name: "tls-handshake", kind: connections, path: "/bytes/1024", size: kib, stage: secret},
 	{name: "tls-keep-alive", kind: requests, path: "/bytes/1024", size: kib, stage: secret},
 	{name: "http2", kind: http2, path: "/bytes/1024", size: kib, stage: secret},
-	{name: fewName, group: linearGroup, kind: requests, path: "/bytes/1024", size: kib, many: 64, stage: linear, usher: true},
-	{name: manyName, group: linearGroup, kind: requests, path: "/bytes/1024", size: kib, many: 4000, stage: linear, usher: true},
+	{name: fewName, group: linearGroup, kind: requests, path: "/bytes/1024", size: kib, many: 64, stage: linear},
+	{name: manyName, group: linearGroup, kind: requests, path: "/bytes/1024", size: kib, many: 4000, stage: linear},
+	{name: quietName, group: linearGroup, kind: requests, path: "/bytes/1024", size: kib, many: 4000, few: true, stage: linear},
 	{name: forwardName, kind: requests, path: "/bytes/1024", size: kib, stage: stage{Agents: 2}, usher: true},
 }
 
-// Stages that several works share. linear differs from plain, so that its two works
-// follow upon each other.
+// Stages that several works share.
 var (
 	plain  = stage{Agents: 1}
 	secret = stage{TLS: true, Agents: 1}
-	linear = stage{Agents: 1, Alone: true}
+	linear = stage{Agents: 1, Own: "linear"}
 )
 
 // memory reports whether a work measures bytes instead of processor time.

@@ -16,6 +16,9 @@ import (
 	"time"
 )
 
+// serverName is in the certificate, and users ask for it.
+const serverName = "door.test"
+
 // identity is the certificate of every proxy: files of the certificate, its key, and both.
 type identity struct {
 	cert, key, both string

@@ -17,9 +17,6 @@ import (
 	"time"
 )
 
-// serverName is in the certificate, and users ask for it.
-const serverName = "door.test"
-
 // task is what the driver tells the load's process to do, as JSON.
 type task struct {
 	Kind        kind

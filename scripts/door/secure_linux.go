@@ -76,17 +76,32 @@ func (all *securing) user() (c *tls.Conn, cookie string, err error) {
 	return c, cookie, c.SetDeadline(time.Time{})
 }
 
-// keepAlive asks again and again over one connection.
+// keepAlive asks again and again over one connection, and over another one when the proxy
+// wants that.
 func (all *securing) keepAlive() error {
 	c, cookie, err := all.user()
 	if err != nil {
 		return err
 	}
-	defer c.Close()
 	request := append(all.t.requestHead(all.t.Path, cookie), pattern(all.t.Body)...)
 	buf := make([]byte, 16<<10)
+	for {
+		err := all.kept(c, request, buf)
+		_ = c.Close() // everything was answered, or the run has failed
+		if err != nil || all.over.Load() {
+			return err
+		}
+		if c, err = connectTLS(all.t.Address, all.config); err != nil {
+			return err
+		}
+		_ = c.SetDeadline(time.Time{})
+	}
+}
+
+// kept asks until the proxy says that it closes, or it is over.
+func (all *securing) kept(c io.ReadWriter, request, buf []byte) error {
 	var a answer
-	for !all.over.Load() {
+	for !all.over.Load() && !a.close {
 		if err := askOver(c, request, buf, &a); err != nil {
 			return err
 		}
@@ -94,9 +109,6 @@ func (all *securing) keepAlive() error {
 			return err
 		}
 		all.done.Add(1)
-		if a.close {
-			return errors.New("the proxy ended a connection that is to be kept")
-		}
 	}
 	return nil
 }

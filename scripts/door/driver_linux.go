@@ -74,6 +74,9 @@ func (d *driver) prepare(ctx context.Context) (err error) {
 		return fmt.Errorf("read the limit of descriptors: %w", err)
 	}
 	d.descriptors = int(min(limit.Cur, 100_000))
+	if d.users() < d.connections+firstSockets {
+		return fmt.Errorf("%d descriptors a process are too few for %d connections\nnext: raise the limit with ulimit -n", d.descriptors, d.connections)
+	}
 	if d.identity, err = makeIdentity(d.dir); err != nil {
 		return err
 	}

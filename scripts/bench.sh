@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Measurements that are taken on demand; each compares with its goals and fails when
 # one is missed. Servers listen on loopback. What is downloaded are the modules that etcd
-# is built from, for control and failover and unless --no-etcd is given.
+# is built from, for control and failover and unless --no-etcd is given, and the proxies
+# that door compares with.
 #
 #   ./scripts/bench.sh footprint [--idle 20s] [--restarts 5]
 #   ./scripts/bench.sh control [--time 3s] [--rounds 3] [--no-etcd] [--into FILE]
 #   ./scripts/bench.sh failover [--kills 40] [--moves 40] [--nodes 3,5] [--no-etcd] [--into FILE]
+#   ./scripts/bench.sh door [--rounds 5] [--time 3s] [--work NAME,...] [--peers NAME,...] [--into FILE]
 #   ./scripts/bench.sh state [--rows 1000000]
 #   ./scripts/bench.sh waiters [--waiters 10000]
 #   ./scripts/bench.sh pulse [--idle 30s]
@@ -28,6 +30,15 @@ Usage:
       for how long no write is acknowledged when the leader is killed, stopped, cut
       off, or moved as planned, and the same of etcd; half an hour. Linux; cutting off
       needs root
+  bench.sh door [--rounds N] [--time DURATION] [--warm-up DURATION] [--work NAME,...]
+                [--peers NAME,...] [--connections N] [--sockets N] [--into FILE]
+      what the front door costs beside HAProxy, nginx and Caddy: processor time of a
+      request, memory of a WebSocket; half an hour. Linux, two cores
+      work:  get-1k, get-64k, get-10m, post-1k, post-1m, chunked, new-connection,
+             websocket, idle-websocket, idle-websocket-tls, tls-handshake,
+             tls-keep-alive, http2, linear, forwarded
+      peers: usher, haproxy, nginx, caddy; haproxy-default, nginx-default and
+             caddy-default are those that nobody tuned
 
   bench.sh state [--rows N]
       for how long writes wait for a snapshot of a million rows, and how long and how
@@ -44,6 +55,9 @@ Usage:
 
 etcd is built once, into ${XDG_CACHE_HOME:-~/.cache}/usher-bench, from the version that
 scripts/etcdbench/go.mod names. Where it cannot be had it is skipped, aloud.
+HAProxy and nginx are those on PATH; else Debian's packages are downloaded and unpacked
+there, and nothing is installed. Caddy is built there from its module. A proxy that cannot
+be had is skipped, aloud.
 Everything else is written below TMPDIR, which has to be on a disk.
 USHER_BENCH_BINARY names a binary to measure instead of one built from this tree.
 
@@ -153,10 +167,90 @@ build_etcd() {
   (cd scripts/etcdbench && build "$work/etcdbench" .)
 }
 
+# door finds the proxies that are to be compared with, and measures.
+door() {
+  local arg previous='' peers=usher,haproxy,nginx,caddy arguments=() libraries=()
+  for arg in "$@"; do
+    case $arg in
+      -h | -help | --help) help && return ;;
+      --peers=*) peers=${arg#*=} ;;
+    esac
+    [ "$previous" != --peers ] || peers=$arg
+    previous=$arg
+  done
+  [ "$(uname -s)" = Linux ] || { printf 'bench.sh: door needs Linux\n' >&2 && exit 1; }
+  ulimit -n "$(ulimit -Hn)"
+  build "$work/door" ./scripts/door
+  build_usher
+  cache=${XDG_CACHE_HOME:-$HOME/.cache}/usher-bench
+  mkdir -p "$cache"
+  if [[ $peers = *haproxy* ]] && find_debian haproxy liblua5.3-0 libopentracing-c-wrapper0 libopentracing1 libpcre2-8-0; then
+    arguments+=(--haproxy "$found")
+  fi
+  if [[ $peers = *nginx* ]] && find_debian nginx libpcre2-8-0; then
+    arguments+=(--nginx "$found")
+  fi
+  if [[ $peers = *caddy* ]] && find_caddy; then
+    arguments+=(--caddy "$found")
+  fi
+  [ ${#libraries[@]} = 0 ] || arguments+=(--libraries "$(IFS=: && printf '%s' "${libraries[*]}")")
+  "$work/door" --binary "$binary" --tree "$tree" "${arguments[@]}" "$@"
+}
+
+# find_debian PROGRAM LIBRARY...: sets found to the program on PATH, else to that of
+# Debian's package of the same name, unpacked beside those libraries that are not
+# installed, where libraries then leads.
+find_debian() {
+  local program=$1 own=$cache/$1 package missing=("$1") new
+  found=$(PATH=$PATH:/usr/sbin command -v "$program") && return
+  if [ ! -x "$own/usr/sbin/$program" ]; then
+    for package in "${@:2}"; do
+      dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    done
+    new=$(mktemp -d "$cache/$program.XXXXXX")
+    if ! unpack_debian "$new" "${missing[@]}"; then
+      rm -rf "$new"
+      printf 'SKIPPED: %s is not on PATH, and its package could not be had; see above why\n' "$program" >&2
+      return 1
+    fi
+    mv "$new" "$own" # whole, or not there
+  fi
+  found=$own/usr/sbin/$program
+  for package in "$own"/usr/lib/*-linux-*; do
+    [ ! -d "$package" ] || libraries+=("$package")
+  done
+}
+
+# unpack_debian DIRECTORY PACKAGE...
+unpack_debian() {
+  local into=$1 deb
+  shift
+  (cd "$into" && apt-get -q download "$@") >&2 || return 1
+  for deb in "$into"/*.deb; do
+    dpkg-deb -x "$deb" "$into" || return 1
+    rm "$deb"
+  done
+}
+
+caddy_version=v2.11.9
+
+find_caddy() {
+  local own
+  own=$cache/caddy-$caddy_version-$(go env GOVERSION)
+  found=$own/caddy
+  [ ! -x "$found" ] || return 0
+  printf 'building Caddy %s, once\n' "$caddy_version" >&2
+  if ! CGO_ENABLED=0 GOBIN="$own.new" nice -n 19 go install -trimpath -ldflags='-s -w' "github.com/caddyserver/caddy/v2/cmd/caddy@$caddy_version"; then
+    printf 'SKIPPED: Caddy could not be built; see above why\n' >&2
+    return 1
+  fi
+  mv "$own.new" "$own"
+}
+
 main() {
   case ${1:-} in
     -h | --help | help) help && return ;;
-    footprint | control | failover | state | waiters | pulse) ;;
+    footprint | control | failover | door | state | waiters | pulse) ;;
     '') usage_error "what is to be measured?" ;;
     *) usage_error "there is no measurement called $1" ;;
   esac

@@ -37,7 +37,7 @@ func OpenEtcd(ctx context.Context, b EtcdBinaries, dir string, n int) (*Etcd, er
 }
 
 func (e *Etcd) open(ctx context.Context, b EtcdBinaries, dir string, n int) error {
-	ports, err := freePorts(ctx, 2*n)
+	ports, err := FreePorts(ctx, 2*n)
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,20 @@ type Process struct {
 	ended chan error
 }
 
+// NewProcess is a program with its arguments that does not run yet. env comes on top of
+// our environment, of which what configures usher, etcd or Go programs is kept away.
+func NewProcess(name string, args, env []string, log string) *Process {
+	return &Process{Name: name, args: args, env: env, log: log}
+}
+
+// PID of the process; zero while it does not run.
+func (p *Process) PID() int {
+	if p.cmd == nil {
+		return 0
+	}
+	return p.cmd.Process.Pid
+}
+
 // Start starts it; it must not be running.
 func (p *Process) Start() error {
 	out, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -170,8 +184,8 @@ func stopAll(all []*Process) error {
 	return err
 }
 
-// freePorts are ports on loopback that nobody listens on now.
-func freePorts(ctx context.Context, n int) ([]string, error) {
+// FreePorts are addresses on loopback that nobody listens on now.
+func FreePorts(ctx context.Context, n int) ([]string, error) {
 	var out []string
 	for range n {
 		ln, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")

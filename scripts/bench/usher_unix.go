@@ -22,11 +22,12 @@ const startWithin = 40 * time.Second
 type Agent struct {
 	*Process
 	API    string // host:port, or the path of the socket
+	Door   string // host:port where users arrive
 	Client *admin.Client
 }
 
 // Usher is a cluster of agents on loopback, made as an operator makes one: init,
-// then join with the token that init printed. The agents have no engine.
+// then join with the token that init printed.
 type Usher struct {
 	Token  string
 	Agents []*Agent
@@ -37,6 +38,10 @@ type UsherConfig struct {
 	Binary string
 	Dir    string // below which everything lies
 	Nodes  int
+	// Engines are the URLs of each agent's engine; agents beyond them have none.
+	Engines []string
+	// Flags of all agents beside those that every cluster needs.
+	Flags []string
 	// Net gives each agent a network of its own; its API is then the local socket
 	// alone. Nil: loopback, and the API on TCP.
 	Net *Namespaces
@@ -64,7 +69,7 @@ func (s seat) own() []string {
 }
 
 func (cfg UsherConfig) seats(ctx context.Context) ([]seat, error) {
-	ports, err := freePorts(ctx, 3*cfg.Nodes)
+	ports, err := FreePorts(ctx, 3*cfg.Nodes)
 	if err != nil {
 		return nil, err
 	}
@@ -78,6 +83,13 @@ func (cfg UsherConfig) seats(ctx context.Context) ([]seat, error) {
 		out = append(out, s)
 	}
 	return out, nil
+}
+
+func (cfg UsherConfig) engine(i int) string {
+	if i < len(cfg.Engines) {
+		return cfg.Engines[i]
+	}
+	return "none"
 }
 
 func (u *Usher) open(ctx context.Context, cfg UsherConfig) error {
@@ -102,12 +114,13 @@ func (u *Usher) open(ctx context.Context, cfg UsherConfig) error {
 	u.Token = made.AdminToken
 	for i, s := range seats {
 		args := append(append(s.prefix[:len(s.prefix):len(s.prefix)], cfg.Binary, "agent"), s.own()...)
-		args = append(args, "--api", s.api, "--door", s.door, "--engine", "none", "--socket", s.socket, "--log-level", "warn")
+		args = append(args, "--api", s.api, "--door", s.door, "--engine", cfg.engine(i), "--socket", s.socket, "--log-level", "warn")
+		args = append(args, cfg.Flags...)
 		var env []string
 		if i > 0 {
 			args, env = append(args, "--join", seats[0].cluster), []string{"USHER_JOIN_TOKEN=" + made.JoinToken}
 		}
-		a := &Agent{API: s.api, Process: &Process{Name: s.name, args: args, env: env, log: filepath.Join(s.dir, s.name+".log")}}
+		a := &Agent{API: s.api, Door: s.door, Process: &Process{Name: s.name, args: args, env: env, log: filepath.Join(s.dir, s.name+".log")}}
 		ask := admin.ClientConfig{Address: s.ask, Token: u.Token}
 		if cfg.Net != nil {
 			a.API, ask.Token = s.socket, ""

@@ -75,10 +75,14 @@ func newPair(tb testing.TB) *pair { return newPairWith(tb, func(*Config) {}) }
 
 // newPairWith lets change see the configuration of either door.
 func newPairWith(tb testing.TB, change func(*Config)) *pair {
+	return newPairBeside(tb, newBareEngine(tb), change)
+}
+
+// newPairBeside has that engine beside the second door.
+func newPairBeside(tb testing.TB, engine Engine, change func(*Config)) *pair {
 	ids := [2]peer.ID{peer.ID(strings.Repeat("a", 16)), peer.ID(strings.Repeat("b", 16))}
 	p := &pair{users: [2]net.Listener{listen(tb), listen(tb)}}
 	peers := [2]net.Listener{listen(tb), listen(tb)}
-	engine := newBareEngine(tb)
 	dir := &Directory{Nodes: map[peer.ID]NodeInfo{}, Engines: []placement.Candidate{{
 		Engine: peer.MakeEngineID(ids[1], "app"), Status: peer.StatusAlive, State: peer.StateActive, Health: peer.Healthy,
 	}}}

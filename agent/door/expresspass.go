@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"time"
@@ -354,6 +355,9 @@ func (x *express) large(w *upstream.Wire) error {
 	if err := x.flush(limit); err != nil {
 		return err
 	}
+	if done, err := x.splice(w, limit); done || err != nil {
+		return err
+	}
 	buf := x.d.copies.Get().(*[]byte)
 	defer x.d.copies.Put(buf)
 	r, nc := w.Reader(), w.Net()
@@ -375,6 +379,45 @@ func (x *express) large(w *upstream.Wire) error {
 		}
 	}
 	return nil
+}
+
+// Pieces in which a body goes from socket to socket, and from how much on it does. A piece
+// is what has to be done within the limit: they grow while they go well.
+const (
+	splicedBody = 256 << 10
+	firstPiece  = 64 << 10
+	lastPiece   = 4 << 20
+)
+
+// splice lets the system carry a large body from one socket to the other, where it can
+// (splice(2)); it returns false where it cannot, or need not.
+func (x *express) splice(w *upstream.Wire, limit int64) (bool, error) {
+	r := w.Reader()
+	src, from := w.Net().(*net.TCPConn)
+	dst, to := x.c.Direct().(*net.TCPConn)
+	if !from || !to || r.Left() < splicedBody {
+		return false, nil
+	}
+	part := io.LimitedReader{R: src}
+	for piece := int64(firstPiece); r.Left() > 0; {
+		if !x.c.Await(limit) {
+			return false, errCutShort
+		}
+		began, want := x.d.cfg.Now(), min(piece, r.Left())
+		part.N = want
+		n, err := dst.ReadFrom(&part)
+		r.Took(n)
+		x.bytes += n
+		switch {
+		case err != nil:
+			return false, fmt.Errorf("pass on body: %w", err)
+		case n < want:
+			return false, fmt.Errorf("read body: %w", io.ErrUnexpectedEOF)
+		case x.d.cfg.Now().Sub(began) < time.Second:
+			piece = min(2*piece, lastPiece)
+		}
+	}
+	return true, nil
 }
 
 func unexpectedEnd(err error) error {

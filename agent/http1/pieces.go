@@ -76,6 +76,9 @@ func (r *Reader) Trailer() *Fields {
 // it is not before ReadBody has said so.
 func (r *Reader) Whole() bool { return !r.unread() }
 
+// Chunked reports whether the body that is being read is.
+func (r *Reader) Chunked() bool { return r.b != nil && r.b.body.kind == Chunked }
+
 // Left is how many bytes of data can be taken from the connection directly, for example
 // spliced, instead of by ReadBody: 0 unless Buffered is empty. Say to Took how many were.
 func (r *Reader) Left() int64 {

@@ -40,6 +40,9 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	if len(b.rest) == 0 {
 		b.w.proceed()
+		if n, err := b.direct(p); n > 0 || err != nil {
+			return n, err
+		}
 		if b.rest, b.err = b.piece(); b.err != nil {
 			return 0, b.err
 		}
@@ -48,6 +51,33 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.rest = b.rest[n:]; len(b.rest) == 0 && b.c.reader.Whole() {
 		b.err = io.EOF // nobody has to ask for it to learn that this was all
 		b.complete()
+	}
+	return n, nil
+}
+
+// directly is from what size on a buffer is read into without a copy.
+const directly = 16 << 10
+
+// direct reads into a large buffer what has not been read with the head; 0 and no error
+// where there is no such thing.
+func (b *body) direct(p []byte) (int, error) {
+	r := b.c.reader
+	left := r.Left()
+	if b.early != nil || left == 0 || len(p) < directly || r.Chunked() {
+		return 0, nil
+	}
+	n, err := b.c.direct.Read(p[:min(int64(len(p)), left)])
+	if r.Took(int64(n)); r.Whole() {
+		b.err = io.EOF
+		b.complete()
+		return n, nil
+	}
+	if err != nil && n == 0 {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		b.err = err
+		return 0, err
 	}
 	return n, nil
 }

@@ -184,9 +184,7 @@ func (d *Door) deliver(ctx context.Context, c claim, q *upstream.Request, p *rep
 		return f
 	}
 	defer l.end()
-	if resp.Pinned != nil {
-		conn.keep(e.pool, resp.Pinned)
-	}
+	defer p.pin(conn, e.pool, resp.Pinned)()
 	dropUsher(resp.Header)
 	if resp.Status == http.StatusSwitchingProtocols {
 		d.broke(p, e.id, d.tunnel(p, resp, ping, func(w socket) func() {
@@ -210,9 +208,7 @@ func (x *exchange) carry(ctx context.Context, q *upstream.Request, node peer.ID)
 	if err != nil {
 		return diagnose(ctx, err).ofOwner()
 	}
-	if resp.Pinned != nil {
-		x.conn.keep(pool, resp.Pinned)
-	}
+	defer x.reply.pin(x.conn, pool, resp.Pinned)()
 	if f := refusalOf(resp); f != nil {
 		_ = resp.Body.Close() // it is empty
 		return f
@@ -231,6 +227,19 @@ func (x *exchange) carry(ctx context.Context, q *upstream.Request, node peer.ID)
 	}
 	x.d.broke(x.reply, x.engine, x.reply.answer(resp))
 	return nil
+}
+
+// pin leaves a connection that carries a client's login to that client's connection, or
+// ends it with the answer: over HTTP/2 requests have no order, and cannot take turns on it.
+func (p *reply) pin(conn *clientConn, pool *upstream.Pool, pinned *upstream.Pin) (after func()) {
+	switch {
+	case pinned == nil:
+	case p.r.ProtoMajor == 1:
+		conn.keep(pool, pinned)
+	default:
+		return pinned.Close
+	}
+	return func() {}
 }
 
 // refusalOf reads the refusal in an agent's answer; nil when it is an answer.

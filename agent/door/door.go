@@ -265,6 +265,7 @@ func (d *Door) SetServing(on bool) { d.life.serving.Store(on) }
 func (d *Door) Shutdown(ctx context.Context) error {
 	d.SetServing(false)
 	defer d.Close()
+	d.servers.users.LastAnswers() // who keeps a connection takes another door with the next one
 	if delay := d.settings().ShutdownDelay; delay > 0 {
 		select {
 		case <-time.After(delay):

@@ -375,6 +375,7 @@ type answer struct {
 	body   string
 	seen   seen // when it is the engine's usual one
 	code   string
+	last   bool // of its connection
 }
 
 // do sends a request to a node's door and keeps the cookies that come back.
@@ -407,7 +408,7 @@ func (b *browser) do(nd *node, method, path, body string, fields ...string) (ans
 		}
 	}
 	raw, err := io.ReadAll(resp.Body)
-	a := answer{status: resp.StatusCode, header: resp.Header, body: string(raw), code: resp.Header.Get(fieldError)}
+	a := answer{status: resp.StatusCode, header: resp.Header, body: string(raw), code: resp.Header.Get(fieldError), last: resp.Close}
 	_ = json.Unmarshal(raw, &a.seen)
 	return a, err
 }

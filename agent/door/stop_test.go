@@ -85,7 +85,9 @@ func TestShutdown(t *testing.T) {
 			t.Errorf("status page at once: %d", a.status)
 		}
 		time.Sleep(9 * time.Second)
-		b.ok(owner, "/") // until the balancers have seen it
+		if a := b.ok(owner, "/"); !a.last { // until the balancers have seen it
+			t.Error("a door that stops keeps its connections")
+		}
 		time.Sleep(2 * time.Second)
 		if _, err := b.do(owner, "GET", "/", ""); !upstream.Refused(err) {
 			t.Errorf("after the delay: %v", err)

@@ -215,6 +215,7 @@ func TestLimits(t *testing.T) {
 			{"a request", get, "", 75 * time.Second},
 		} {
 			conn := w.dial()
+			_ = conn.SetDeadline(time.Now().Add(10 * time.Minute))
 			began := time.Now()
 			_, _ = io.WriteString(conn, c.sent)
 			b, err := io.ReadAll(conn)
@@ -269,8 +270,14 @@ func TestClientsThatGo(t *testing.T) {
 			_, _ = io.WriteString(c, request)
 			synctest.Wait()
 			_ = c.Close()
-			if took := <-heard; took > 3*Tick {
-				t.Errorf("%s: heard after %s", name, took)
+			select {
+			case took := <-heard:
+				if took > 3*Tick {
+					t.Errorf("%s: heard after %s", name, took)
+				}
+			case <-time.After(5 * time.Second):
+				t.Errorf("%s: nobody noticed", name)
+				time.Sleep(10 * time.Second)
 			}
 			c = w.dial()
 			_, _ = io.WriteString(c, request)

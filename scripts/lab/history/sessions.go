@@ -165,7 +165,8 @@ func (e *evidence) mayMove(a, b *Op) bool {
 
 // served measures how long a session of the lost node waited: from its first try at a
 // door that was there, or from the loss if the try was under way then, to the next answer,
-// without what it spent on tries at doors that were lost themselves. It is -1 if it had no
+// without what it spent on tries at doors that were lost themselves, or on those that failed while
+// another node was cut off again and again. It is -1 if it had no
 // such try.
 func (e *evidence) served(s []*Op, l Loss) (took time.Duration, why string) {
 	if l.Kind == LossDrained || l.Kind == LossRestarted {
@@ -205,8 +206,8 @@ func (e *evidence) served(s []*Op, l Loss) (took time.Duration, why string) {
 			}
 			continue
 		}
-		if gone {
-			elsewhere += o.End - o.Begin
+		if gone || o.Outcome != OK && e.shakyBeside(l.Node, o.Begin, o.End) {
+			elsewhere += o.End - o.Begin // it may have moved to a node that was no better
 		}
 		if o.Outcome != OK {
 			continue
@@ -231,6 +232,11 @@ func (e *evidence) shaky(node string, begin, end time.Duration) bool {
 	return slices.ContainsFunc(e.losses, func(l Loss) bool {
 		return l.Node == node && l.Kind == LossShaky && l.overlaps(begin, end, 0)
 	})
+}
+
+// shakyBeside is shaky for any other node.
+func (e *evidence) shakyBeside(lost string, begin, end time.Duration) bool {
+	return slices.ContainsFunc(e.losses, func(l Loss) bool { return l.Node != lost && e.shaky(l.Node, begin, end) })
 }
 
 // waiting is since when the user has waited for what became of it.

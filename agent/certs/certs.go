@@ -216,20 +216,3 @@ func (s *Store) Look() {
 		s.held.Store(&all)
 	}
 }
-
-// Info is what there is to tell of one certificate.
-type Info struct {
-	File  string
-	Names []string
-	Ends  time.Time
-}
-
-// List tells of all, in the order in which they were given.
-func (s *Store) List() []Info {
-	all := *s.held.Load()
-	out := make([]Info, len(all))
-	for i, h := range all {
-		out[i] = Info{File: s.files[i].Cert, Names: h.names, Ends: h.cert.Leaf.NotAfter}
-	}
-	return out
-}

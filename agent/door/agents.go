@@ -127,7 +127,6 @@ func (d *Door) incoming(p *reply) (*upstream.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.stream()
 	p.body = b
 	upgrade := wantsWebSocket(p.r)
 	q := d.request(p.r, p, p.r.Header, b)

@@ -78,7 +78,7 @@ func (b *body) Read(p []byte) (int, error) {
 		return 0, b.err
 	case err == io.EOF:
 		b.err = err
-		b.ended.Store(true) // net/http takes the deadline away
+		b.ended.Store(true) // the server takes the deadline away
 	case err != nil:
 		// A deadline that has not passed is one that stop has moved. Others that wait for the
 		// same bytes may give up in the same second.
@@ -96,7 +96,7 @@ func (b *body) Read(p []byte) (int, error) {
 }
 
 // blame is the problem when it is the body's sender that failed; nil when it is
-// not. It must be asked first: net/http cancels the request when a read fails.
+// not. It must be asked first: HTTP/2's server cancels the request when a read fails.
 func (b *body) blame() *problem {
 	switch {
 	case errors.Is(b.err, errBodyTooLarge):
@@ -144,15 +144,6 @@ func (b *body) whole() bool { return b.length == 0 || b.small != nil || !b.start
 // unread reports whether the client may still be sending. It may be asked while
 // another goroutine reads.
 func (b *body) unread() bool { return b.length != 0 && !b.ended.Load() }
-
-// stream gets ready for an answer that comes before the whole body has. net/http
-// then leaves it to us to end the connection when the rest is never read: what it
-// would do by itself, read on and use the connection again, fails.
-func (b *body) stream() {
-	if b.unread() {
-		_ = b.rc.EnableFullDuplex() // HTTP/1 has it
-	}
-}
 
 // reader gives the body for one attempt; nil for none.
 func (b *body) reader() (io.Reader, func()) {

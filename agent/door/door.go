@@ -9,8 +9,6 @@ import (
 	"html/template"
 	"io"
 	"math/rand/v2"
-	"net"
-	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,7 +18,6 @@ import (
 
 	"github.com/ushercluster/usher/agent/door/serve"
 	"github.com/ushercluster/usher/agent/door/upstream"
-	"github.com/ushercluster/usher/agent/http1"
 	"github.com/ushercluster/usher/agent/peer"
 	"github.com/ushercluster/usher/agent/placement"
 )
@@ -72,13 +69,6 @@ type lifetime struct {
 	asks    sync.WaitGroup // questions to other owners under way
 	spawns  sync.Mutex     // orders spawn and Close
 	closing bool           // nothing is spawned any more
-}
-
-// servers are the sides of a door.
-type servers struct {
-	users, agents *serve.Server
-	secure        *secure       // nil in cleartext
-	redirect      *serve.Server // nil where there is none
 }
 
 // Open checks the configuration and returns a door that does not serve yet. On an
@@ -153,68 +143,6 @@ func (d *Door) addEngines(m *upstream.Metrics) {
 	}
 }
 
-// expressFunc is serve.Config.Express.
-type expressFunc = func(*serve.Conn, *http1.Request) bool
-
-func (d *Door) makeServers() {
-	if d.cfg.TLS != nil {
-		d.servers.secure = d.newSecure()
-	}
-	begin := d.begin
-	if d.cfg.Redirect != nil {
-		d.servers.redirect = d.redirector()
-	}
-	server := func(h http.HandlerFunc, express expressFunc, idle time.Duration, l http1.Limits) *serve.Server {
-		s := serve.New(d.counted(h), serve.Config{
-			Begin: begin, Page: d.malformed, Context: connContext, Buffers: http1.NewBuffers(l),
-			Head: headTimeout, Idle: idle, Now: d.wall, Log: d.log,
-		})
-		s.Express = express
-		return s
-	}
-	d.servers.users = server(d.serveUser, d.expressUser, keepAlive, http1.Limits{
-		Head: maxHeadBytes, Fields: maxHeadFields, Target: maxTargetLen,
-	})
-	begin = nil // agents were seen to by the cluster port
-	// The dialling side closes idle connections; this one only cleans up after it. A head
-	// is what a user sent, and ours.
-	d.servers.agents = server(d.serveAgent, d.expressAgent, 4*keepAlive, http1.Limits{
-		Head: 2*maxHeadBytes - 1, Fields: 2 * maxHeadFields, Target: maxTargetLen,
-	})
-}
-
-// begin takes a connection of a user, or does not.
-func (d *Door) begin(nc net.Conn) bool {
-	c, ok := nc.(*clientConn)
-	if !ok {
-		_ = nc.Close()
-		return false
-	}
-	if !d.admit(c) {
-		return false
-	}
-	return d.servers.secure == nil || d.servers.secure.begin(c)
-}
-
-// malformed answers what is no HTTP.
-func (d *Door) malformed(w http.ResponseWriter, r *http.Request, bad *http1.Error) {
-	p := d.newReply(w, r, d.settings())
-	pr := problemOf(bad)
-	d.metrics.refuse(pr.Code)
-	p.page(pr)
-	d.metrics.answered(p.status, 0)
-	d.log.Debug().Str(fieldLogClient, r.RemoteAddr).Err(bad).Msg("request refused")
-}
-
-// counted keeps the gate, whatever becomes of the request.
-func (d *Door) counted(h http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		d.gate.enter()
-		defer d.gate.leave()
-		h(w, r)
-	}
-}
-
 // Run serves until ctx is done or a listener fails. It closes the door.
 func (d *Door) Run(ctx context.Context) error {
 	failed := make(chan error, 4)
@@ -284,20 +212,6 @@ func (d *Door) Shutdown(ctx context.Context) error {
 		return fmt.Errorf("close the tunnels: %w", err)
 	}
 	return nil
-}
-
-// shutdownUsers closes what users arrive by, and waits for their requests.
-func (d *Door) shutdownUsers(ctx context.Context) error {
-	if s := d.servers.redirect; s != nil {
-		if err := s.Shutdown(ctx); err != nil {
-			return err
-		}
-	}
-	err := d.servers.users.Shutdown(ctx)
-	if s := d.servers.secure; s != nil {
-		err = errors.Join(err, s.server.Shutdown(ctx))
-	}
-	return err
 }
 
 // Close cuts everything and waits for it. It may be called more than once, and

@@ -124,7 +124,6 @@ func (x *exchange) takeBody() bool {
 	x.body, err = newBody(x.r, x.reply.rc, x.set.Traffic, x.d.cfg.Now, true)
 	switch {
 	case err == nil:
-		x.body.stream()
 		x.reply.body = x.body
 		return true
 	case errors.Is(err, errBodyTooLarge):

@@ -103,20 +103,24 @@ func (x *express) appendCookies(dst []byte) []byte {
 // headToEngine writes the head for an engine beside this agent.
 func (x *express) headToEngine(dst []byte) []byte {
 	dst = http1.AppendRequestLine(dst, x.q)
-	host := x.engine.HostHeader()
+	dst = x.appendHost(dst)
+	dst = x.appendFields(dst, false)
+	dst = x.appendCookies(dst)
+	dst = x.appendForwarded(dst)
+	dst = hex.AppendEncode(append(dst, fieldSession+": "...), x.binding.session[:8])
+	dst = appendText(dst, "\r\n"+fieldDoor+": ", x.d.nodeName(x.d.cfg.Self))
+	return x.appendEnd(dst)
+}
+
+// appendHost writes the Host of an engine beside this agent.
+func (x *express) appendHost(dst []byte) []byte {
 	dst = append(dst, "Host: "...)
-	if host != "" {
+	if host := x.engine.HostHeader(); host != "" {
 		dst = append(dst, host...)
 	} else {
 		dst = append(dst, x.q.Host...)
 	}
-	dst = append(dst, '\r', '\n')
-	dst = x.appendFields(dst, false)
-	dst = x.appendCookies(dst)
-	dst = x.appendForwarded(dst)
-	dst = appendHex(append(dst, fieldSession+": "...), x.binding.session[:8])
-	dst = appendText(dst, "\r\n"+fieldDoor+": ", x.d.nodeName(x.d.cfg.Self))
-	return x.appendEnd(dst)
+	return append(dst, '\r', '\n')
 }
 
 // headToOwner writes the head for the agent beside the engine, with the claim.
@@ -126,7 +130,7 @@ func (x *express) headToOwner(dst []byte) []byte {
 	dst = x.appendFields(dst, false)
 	dst = x.appendCookies(dst)
 	dst = x.appendForwarded(dst)
-	dst = appendHex(append(dst, fieldSession+": "...), x.binding.session[:])
+	dst = hex.AppendEncode(append(dst, fieldSession+": "...), x.binding.session[:])
 	dst = appendText(dst, "\r\n"+fieldEngine+": ", x.binding.engine.Name())
 	dst = appendText(dst, "\r\n"+fieldDoor+": ", x.d.nodeName(x.d.cfg.Self))
 	if age := int64(x.d.age(x.binding.issued) / time.Second); age > 0 {
@@ -143,16 +147,9 @@ func (x *express) headToOwner(dst []byte) []byte {
 // another one brings.
 func (x *express) headFromAgent(dst []byte) []byte {
 	dst = http1.AppendRequestLine(dst, x.q)
-	host := x.engine.HostHeader()
-	dst = append(dst, "Host: "...)
-	if host != "" {
-		dst = append(dst, host...)
-	} else {
-		dst = append(dst, x.q.Host...)
-	}
-	dst = append(dst, '\r', '\n')
+	dst = x.appendHost(dst)
 	dst = x.appendFields(dst, true)
-	dst = appendHex(append(dst, fieldSession+": "...), x.claim.session[:8])
+	dst = hex.AppendEncode(append(dst, fieldSession+": "...), x.claim.session[:8])
 	if len(x.claim.door) > 0 {
 		dst = append(append(dst, "\r\n"+fieldDoor+": "...), x.claim.door...)
 	}
@@ -187,8 +184,6 @@ func appendText(dst []byte, name, value string) []byte {
 	}
 	return append(append(dst, name...), value...)
 }
-
-func appendHex(dst, b []byte) []byte { return hex.AppendEncode(dst, b) }
 
 // appendFields appends the fields that go on to the other side as they came. Cookies do
 // when believed says that an agent sends them.

@@ -12,11 +12,10 @@ import (
 // content is the body of a problem, in the form that whoever asks can read: a page for
 // browsers, a problem document (RFC 9457) for programs that ask for JSON, else a line.
 func (p *problem) content(r *http.Request, id string) (kind string, body []byte) {
-	accept := strings.ToLower(strings.Join(r.Header["Accept"], ","))
 	switch {
-	case strings.Contains(accept, "text/html"):
+	case accepts(r, "text/html"):
 		return "text/html; charset=utf-8", p.html(id)
-	case strings.Contains(accept, "json"):
+	case wantsJSON(r):
 		b, err := json.Marshal(struct {
 			Title     string `json:"title"`
 			Status    int    `json:"status"`
@@ -85,7 +84,9 @@ func (p *problem) write(w http.ResponseWriter, r *http.Request, id string) int {
 }
 
 // wantsJSON reports whether a program is asking.
-func wantsJSON(r *http.Request) bool {
-	accept := strings.ToLower(strings.Join(r.Header["Accept"], ","))
-	return strings.Contains(accept, "json") && !strings.Contains(accept, "text/html")
+func wantsJSON(r *http.Request) bool { return accepts(r, "json") && !accepts(r, "text/html") }
+
+// accepts reports whether a word, in lower case, stands in the Accept fields.
+func accepts(r *http.Request, word string) bool {
+	return strings.Contains(strings.ToLower(strings.Join(r.Header["Accept"], ",")), word)
 }

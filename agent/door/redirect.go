@@ -31,7 +31,7 @@ func (d *Door) redirector() *serve.Server {
 		h.Set("Content-Length", "0")
 		w.WriteHeader(http.StatusPermanentRedirect) // which keeps method and body (RFC 9110 15.4.9)
 	}), serve.Config{
-		Page: d.malformed, Head: headTimeout, Idle: redirectIdle, Now: d.wall, Log: d.log,
+		Begin: d.counts, Page: d.malformed, Head: headTimeout, Idle: redirectIdle, Now: d.wall, Log: d.log,
 		Buffers: http1.NewBuffers(http1.Limits{Fields: maxHeadFields, Target: maxTargetLen}),
 	})
 }

@@ -3,8 +3,10 @@ package serve
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -127,9 +129,6 @@ func temporary(err error) bool {
 	return errors.As(err, &t) && t.Temporary()
 }
 
-// ServeConn serves a connection that somebody else has accepted, and returns at once.
-func (s *Server) ServeConn(nc net.Conn) { s.start(nc) }
-
 func (s *Server) begin(l *net.Listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -210,10 +209,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.empty = make(chan struct{})
 	}
 	empty := s.empty
-	for c := range s.conns {
+	s.mu.Unlock()
+	for _, c := range s.all() {
 		c.retire()
 	}
-	s.mu.Unlock()
 	select {
 	case <-empty:
 		return nil
@@ -240,10 +239,10 @@ func (s *Server) Close() {
 		close(s.stop)
 	}
 	s.closeListeners()
-	for c := range s.conns {
+	s.mu.Unlock()
+	for _, c := range s.all() {
 		c.cut()
 	}
-	s.mu.Unlock()
 }
 
 // Wait returns when all goroutines have ended, after Close.
@@ -263,10 +262,16 @@ func (s *Server) sweepLoop() {
 	}
 }
 
+// sweep looks outside of the lock: to end a connection may take a moment.
 func (s *Server) sweep(now int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.conns {
+	for _, c := range s.all() {
 		c.look(now)
 	}
+}
+
+// all are the connections of this moment.
+func (s *Server) all() []*Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.conns))
 }

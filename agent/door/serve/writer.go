@@ -353,9 +353,6 @@ func (w *writer) resetDeadline() {
 	}
 }
 
-// EnableFullDuplex is for http.ResponseController: it is so anyway.
-func (w *writer) EnableFullDuplex() error { return nil }
-
 // Hijack implements http.Hijacker. What the client has sent already is buffered in the
 // Reader.
 func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {

@@ -42,6 +42,7 @@ const (
 // Times of the vigil that do not follow from node.fail_after.
 const (
 	lookEvery    = 100 * time.Millisecond
+	checkEvery   = time.Second            // the connections on which a request waits, by the kernel
 	askAgain     = 500 * time.Millisecond // an agent that is not present, after the last inquiry
 	maxWitnesses = 4                      // who then begin to look themselves, before users come to them
 	maxReachTime = time.Minute            // that another agent may ask for
@@ -126,14 +127,19 @@ func (v *vigil) due(now time.Time) []peer.ID {
 
 // watchLoop looks after the agents that somebody waits for, until the door closes.
 func (d *Door) watchLoop() {
-	tick := time.NewTicker(lookEvery)
+	tick, check := time.NewTicker(lookEvery), time.NewTicker(checkEvery)
 	defer tick.Stop()
+	defer check.Stop()
 	for {
 		select {
 		case <-d.life.ctx.Done():
 			return
 		case <-tick.C:
 			d.look()
+		case <-check.C:
+			for _, pool := range d.peers.all() {
+				pool.CheckSilent()
+			}
 		}
 	}
 }

@@ -26,6 +26,10 @@ type conn struct {
 	answered atomic.Bool   // a byte of the present answer has come
 	cut      atomic.Bool   // by Pool.CutSilent
 
+	exchange atomic.Uint32 // how many have begun; only its owner writes it
+	waited   uint32        // the exchange that Pool.CheckSilent found waiting; under Pool.mu
+	checked  bool          // the kernel asks the peer often: see Pool.CheckSilent; under Pool.mu
+
 	idleSince time.Time
 	watch     *watch // only while idle, and only without peek
 
@@ -48,6 +52,12 @@ type readClock struct {
 // begin prepares c for an exchange.
 func (c *conn) begin() {
 	c.br = c.pool.cfg.Buffers.reader(c)
+	c.take()
+}
+
+// take notes that an exchange begins.
+func (c *conn) take() {
+	c.exchange.Store(c.exchange.Load() + 1)
 	c.answered.Store(false)
 	c.busy.Store(true)
 }

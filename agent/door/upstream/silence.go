@@ -76,6 +76,28 @@ func (p *Pool) CutSilent() {
 	}
 }
 
+// CheckSilent has the kernel ask the peer, each second from now on, whether a connection still
+// stands, for those whose exchange has had no byte of an answer since the last call. A
+// connection can be dead for one side alone, when a firewall or a packet that was lost ended
+// it for the other: whoever has sent a request, and had it acknowledged, would wait for the
+// kernel's usual time. The answer to a probe is then a reset (RFC 9293, 3.10.7.1), and the
+// exchange fails. A peer that answers nothing is not given up by this.
+func (p *Pool) CheckSilent() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.live {
+		if c.checked || !c.busy.Load() || c.answered.Load() {
+			continue
+		}
+		if n := c.exchange.Load(); c.waited != n {
+			c.waited = n
+			continue
+		}
+		c.checked = true
+		checkOften(c.nc)
+	}
+}
+
 // hearing is a connection of a pool with Config.AnyByte.
 type hearing struct {
 	net.Conn

@@ -30,8 +30,7 @@ func (p *Pool) Borrow() *Wire {
 	if c.wire.c == nil {
 		c.wire.c, c.wire.reader = c, http1.NewReader(c.nc, p.cfg.Buffers.answers())
 	}
-	c.answered.Store(false)
-	c.busy.Store(true)
+	c.take()
 	if c.clearDeadlines() != nil {
 		c.close()
 		return nil

@@ -43,7 +43,7 @@ func TestCheckSilentFindsTheDead(t *testing.T) {
 		}
 	}()
 	pool := NewPool(Config{Dial: func(ctx context.Context) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "tcp", ln.Addr().String())
+		return (&net.Dialer{KeepAlive: -1}).DialContext(ctx, "tcp", ln.Addr().String())
 	}})
 	defer pool.CloseAll()
 	answered := make(chan error, 1)
@@ -64,7 +64,7 @@ func TestCheckSilentFindsTheDead(t *testing.T) {
 		if err == nil {
 			t.Error("the request was answered by nobody")
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(10 * time.Second):
 		t.Fatal("the request waits for ever on a connection that is dead")
 	}
 }

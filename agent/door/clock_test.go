@@ -43,6 +43,40 @@ func TestClockOfTheOwnerIsSet(t *testing.T) {
 	}
 }
 
+// A door whose clock is wrong neither ends sessions nor opens ones that others do not take.
+func TestClockOfTheDoorIsSet(t *testing.T) {
+	for name, step := range map[string]time.Duration{"ahead": 26 * time.Hour, "back": -26 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, 3, func(s *site) {
+				b, owner := s.bound()
+				defer b.leaveConnections()
+				for _, n := range s.nodes {
+					if n != owner {
+						n.ahead.Store(int64(step))
+					}
+				}
+				for _, n := range s.nodes {
+					if a := b.ok(n, "/"); a.seen.Engine != owner.name {
+						t.Errorf("by way of %s served by %s, not by its own engine", n.name, a.seen.Engine)
+					}
+				}
+				fresh := s.browser()
+				defer fresh.leaveConnections()
+				wrong := s.nodes[0]
+				if wrong == owner {
+					wrong = s.nodes[1]
+				}
+				at := fresh.ok(wrong, "/").seen.Engine
+				for _, n := range s.nodes {
+					if a := fresh.ok(n, "/"); a.seen.Engine != at {
+						t.Errorf("opened by %s and served by %s, it is served by %s at %s", wrong.name, at, a.seen.Engine, n.name)
+					}
+				}
+			})
+		})
+	}
+}
+
 // A session ends when its time is over, whatever the clock of its owner says.
 func TestLifeByTheSteadyClock(t *testing.T) {
 	bubble(t, 3, func(s *site) {

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"net/http"
 	"strings"
-	"time"
 )
 
 // Names of our cookies. Over TLS they carry the prefix that keeps other hosts and
@@ -121,10 +120,4 @@ func (j cookieJar) field(base, value string, maxAge int) string {
 		c.SameSite = http.SameSiteLaxMode // browsers throw None away in cleartext
 	}
 	return c.String()
-}
-
-// expired reports whether a session of that age is over by its cookie alone.
-func expired(t token, now time.Time, maxLife time.Duration) bool {
-	age := now.Sub(t.issued)
-	return maxLife > 0 && age > maxLife || age < -time.Hour // from the future: clocks differ, but not that much
 }

@@ -237,18 +237,11 @@ func (x *express) bound() bool {
 
 // token is what the first good cookie says, if this connection has shown it before.
 func (x *express) token() (token, bool) {
-	now := x.d.wall()
 	for _, c := range x.own[:x.owns] {
 		if c.secure != x.from.secure || !c.browser {
 			continue
 		}
-		t, ok := x.cc.known(cookieName, c.value)
-		if !ok {
-			return token{}, false
-		}
-		if !expired(t, now, x.set.Session.MaxLife) {
-			return t, true
-		}
+		return x.cc.known(cookieName, c.value)
 	}
 	return token{}, false
 }

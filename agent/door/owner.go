@@ -100,6 +100,9 @@ func (o *owner) dead(e *ownedEngine) *failure {
 }
 
 func (o *owner) open(ctx context.Context, e *ownedEngine, c claim) (*row, *failure) {
+	if c.open != openNew && c.open != openKey && o.tooOld(c.age) {
+		return nil, refused(refusedEnded)
+	}
 	limit := 0 // what is adopted is there already, full or not
 	if c.open != "" {
 		if reason := o.closed(e); reason != "" {
@@ -123,6 +126,14 @@ func (o *owner) open(ctx context.Context, e *ownedEngine, c claim) (*row, *failu
 	now := o.now().UnixNano()
 	fresh := &row{id: c.session, engine: e, door: c.from, decided: c.decided, created: now - int64(c.age), seen: now, addr: c.client}
 	return o.table.open(fresh, now), nil
+}
+
+// tooOld reports whether a session of that age is over. The age is what a door makes of its
+// own clock and of that of whichever door opened the session, either of which may be wrong: so
+// it is asked only for sessions that are not known here.
+func (o *owner) tooOld(age time.Duration) bool {
+	life := o.settings().Session.MaxLife
+	return life > 0 && age > life
 }
 
 // closed says why an engine opens no sessions, or "".

@@ -85,6 +85,41 @@ func TestOwnerDecides(t *testing.T) {
 	}
 }
 
+// Of a session that it does not know, an owner believes the age that it is told.
+func TestTooOld(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		open opening
+		age  time.Duration
+		life time.Duration
+		want refusal
+	}{
+		{"young", "", time.Minute, time.Hour, "served"},
+		{"as old as it may be", "", time.Hour, time.Hour, "served"},
+		{"too old", "", time.Hour + time.Second, time.Hour, refusedEnded},
+		{"too old to move", openMove, time.Hour + time.Second, time.Hour, refusedEnded},
+		{"old, and there is no limit", "", 1000 * time.Hour, 0, "served"},
+		{"new", openNew, 2 * time.Hour, time.Hour, "served"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := &ownedEngine{Engine: &stubEngine{health: peer.Healthy}, reserved: map[SessionID]int64{}, held: map[string]*held{}}
+			set := DefaultSettings()
+			set.Session.MaxLife = c.life
+			o := &owner{
+				engines: map[string]*ownedEngine{"app": e}, table: newTable(), settings: func() *Settings { return set },
+				state: func() peer.State { return peer.StateActive }, now: time.Now,
+			}
+			got := refusal("served")
+			if _, f := o.begin(context.Background(), claim{session: SessionID{1}, engine: "app", open: c.open, age: c.age}); f != nil {
+				got = f.refused
+			}
+			if got != c.want {
+				t.Errorf("%s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
 // A session that was opened for a request that no engine saw never was.
 func TestCancelledOpening(t *testing.T) {
 	e := &ownedEngine{Engine: &stubEngine{health: peer.Healthy}, reserved: map[SessionID]int64{}, held: map[string]*held{}}

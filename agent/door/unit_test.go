@@ -206,26 +206,3 @@ func TestEndedIsBounded(t *testing.T) {
 		t.Error("the newest is forgotten")
 	}
 }
-
-func TestExpired(t *testing.T) {
-	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	for _, c := range []struct {
-		name   string
-		issued time.Time
-		life   time.Duration
-		want   bool
-	}{
-		{"young", now.Add(-time.Minute), time.Hour, false},
-		{"as old as it may be", now.Add(-time.Hour), time.Hour, false},
-		{"too old", now.Add(-time.Hour - time.Second), time.Hour, true},
-		{"old, and there is no limit", now.AddDate(-1, 0, 0), 0, false},
-		{"by a clock that is a little ahead", now.Add(time.Minute), time.Hour, false},
-		{"from the future", now.Add(time.Hour + time.Second), 0, true},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			if got := expired(token{issued: c.issued}, now, c.life); got != c.want {
-				t.Errorf("%v", got)
-			}
-		})
-	}
-}

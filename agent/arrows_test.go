@@ -19,7 +19,7 @@ var layers = map[string]int{
 	"agent/http1": 0, "agent/backup": 0, "agent/scrub": 0, "agent/durable": 0,
 	"agent/doctor": 1, "agent/doctor/probe": 1,
 	"agent/placement": 1, "agent/membership": 1, "agent/consensus": 1, "agent/identity": 1,
-	"agent/config": 1, "agent/engine": 1, "agent/engine/builtin": 1, "agent/door/upstream": 1, "agent/door/serve": 1, "agent/certs": 1, "agent/consensus/pulse": 1,
+	"agent/config": 1, "agent/engine": 1, "agent/engine/builtin": 1, "agent/door/upstream": 1, "agent/door/tunnel": 1, "agent/door/serve": 1, "agent/certs": 1, "agent/consensus/pulse": 1,
 	"agent/door": 2, "agent/scheduler": 2, "agent/admin": 2, "agent/console": 2,
 	"agent":     3,
 	"cmd/usher": 4, "agent/clustertest": 4, "agent/clustertest/sim": 4,

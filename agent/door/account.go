@@ -3,10 +3,13 @@ package door
 import (
 	"errors"
 	"fmt"
+	"net/netip"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
 
 	"github.com/ushercluster/usher/agent/logs"
 	"github.com/ushercluster/usher/agent/peer"
@@ -145,23 +148,48 @@ func (d *Door) account(x *exchange, began time.Time) {
 	p := x.reply
 	took := d.cfg.Now().Sub(began)
 	d.metrics.answered(p.status, took)
+	if line := x.line(); line != nil {
+		line.code = p.w.Header().Get(fieldError)
+		line.write(&d.cfg.AccessLog, p.status, p.bytes, took)
+	}
+}
+
+// accessLine is what the access log tells of a request, but for how it ended. Nothing in
+// it belongs to the request.
+type accessLine struct {
+	method, path, request, document string
+	client                          netip.Addr
+	engine                          peer.EngineID
+	session                         SessionID
+	code                            string
+}
+
+// line is nil when the request has none.
+func (x *exchange) line() *accessLine {
 	if !x.logged() {
-		return
+		return nil
 	}
-	e := d.cfg.AccessLog.Info().Str(logs.Method, x.r.Method).Str(logs.Path, x.r.URL.Path).
-		Int(logs.Status, p.status).Int64(fieldLogBytes, p.bytes).Int64(logs.Duration, took.Milliseconds())
-	e = e.Str(fieldLogRequest, x.requestID())
-	if x.client.addr.IsValid() {
-		e = e.Str(fieldLogClient, x.client.addr.String())
+	return &accessLine{
+		method: strings.Clone(x.r.Method), path: strings.Clone(x.r.URL.Path), request: strings.Clone(x.requestID()),
+		document: strings.Clone(x.document), client: x.client.addr, engine: x.engine, session: x.session,
 	}
-	if x.engine != "" {
-		e = e.Str(logs.Engine, string(x.engine)).Str(logs.Session, x.session.Short())
+}
+
+func (a *accessLine) write(log *zerolog.Logger, status int, bytes int64, took time.Duration) {
+	e := log.Info().Str(logs.Method, a.method).Str(logs.Path, a.path).
+		Int(logs.Status, status).Int64(fieldLogBytes, bytes).Int64(logs.Duration, took.Milliseconds())
+	e = e.Str(fieldLogRequest, a.request)
+	if a.client.IsValid() {
+		e = e.Str(fieldLogClient, a.client.String())
 	}
-	if x.document != "" {
-		e = e.Str(logs.Document, x.document)
+	if a.engine != "" {
+		e = e.Str(logs.Engine, string(a.engine)).Str(logs.Session, a.session.Short())
 	}
-	if code := p.w.Header().Get(fieldError); code != "" {
-		e = e.Str(fieldLogCode, code)
+	if a.document != "" {
+		e = e.Str(logs.Document, a.document)
+	}
+	if a.code != "" {
+		e = e.Str(fieldLogCode, a.code)
 	}
 	e.Msg("request")
 }
@@ -237,6 +265,14 @@ func (d *Door) broke(p *reply, engine peer.EngineID, err error) {
 	var c *clientError
 	if errors.As(err, &c) || p.r.Context().Err() != nil {
 		kind = "client_gone"
+	}
+	d.cutShort(engine, kind, err)
+}
+
+// cutShort notes what broke, unless err is nil.
+func (d *Door) cutShort(engine peer.EngineID, kind string, err error) {
+	if err == nil {
+		return
 	}
 	d.metrics.failures.WithLabelValues(kind).Inc()
 	d.log.Debug().Str(logs.Engine, string(engine)).Str("kind", kind).Err(err).Msg("answer cut short")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/ushercluster/usher/agent/door/upstream"
@@ -108,14 +109,12 @@ func (d *Door) relay(p *reply) *failure {
 		// share it.
 		defer resp.Pinned.Close()
 	}
+	engine := peer.MakeEngineID(node, strings.Clone(r.Header.Get(fieldEngine)))
 	if resp.Status == http.StatusSwitchingProtocols {
-		d.broke(p, peer.MakeEngineID(node, r.Header.Get(fieldEngine)), d.tunnel(p, resp, 0, func(w socket) func() {
-			d.sockets.add(w, node)
-			return func() { d.sockets.remove(w) }
-		}))
+		d.broke(p, engine, d.tunnel(p, resp, 0, node, &passage{engine: engine}))
 		return nil
 	}
-	d.broke(p, peer.MakeEngineID(node, r.Header.Get(fieldEngine)), p.answer(resp))
+	d.broke(p, engine, p.answer(resp))
 	return nil
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/ushercluster/usher/agent/door/serve"
+	"github.com/ushercluster/usher/agent/door/tunnel"
 	"github.com/ushercluster/usher/agent/door/upstream"
 	"github.com/ushercluster/usher/agent/peer"
 	"github.com/ushercluster/usher/agent/placement"
@@ -58,6 +59,7 @@ type Door struct {
 	copies  sync.Pool
 	gate    gate    // requests under way, tunnels included
 	sockets sockets // tunnels of this door
+	tunnels *tunnel.Lot
 	life    lifetime
 }
 
@@ -89,7 +91,7 @@ func Open(cfg Config) (*Door, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Door{cfg: cfg, wall: wall, log: cfg.Log, moves: newMoves()}
+	d := &Door{cfg: cfg, wall: wall, log: cfg.Log, moves: newMoves(), tunnels: tunnel.Open(cfg.Now)}
 	for _, prefix := range cfg.Private {
 		d.private = append(d.private, strings.ToLower(strings.TrimSuffix(prefix, "/")))
 	}
@@ -237,6 +239,7 @@ func (d *Door) Close() {
 	for _, e := range d.owner.engines {
 		_ = e.pool.CloseAll() // returns nothing but nil
 	}
+	d.tunnels.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	if err := d.gate.wait(ctx); err != nil {

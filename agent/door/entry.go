@@ -42,6 +42,10 @@ func (d *Door) serveUser(w http.ResponseWriter, r *http.Request) {
 	set := d.settings()
 	x := &exchange{d: d, r: r, conn: connOf(r), set: set, dir: d.cfg.Directory(), reply: d.newReply(w, r, set)}
 	x.reply.id = x.requestID
+	x.reply.depart = func(g *passage) {
+		x.reply.gone = true
+		g.user, g.began, g.line = true, began, x.line()
+	}
 	if r.ProtoMajor == 1 {
 		x.lot, x.conn.lot = x.conn.lot, notDrawn // before the short way was tried
 	}
@@ -49,7 +53,9 @@ func (d *Door) serveUser(w http.ResponseWriter, r *http.Request) {
 		x.lot = d.draw(set)
 	}
 	x.run()
-	d.account(x, began)
+	if !x.reply.gone {
+		d.account(x, began)
+	}
 	if x.reply.broken {
 		panic(http.ErrAbortHandler) // the way to cut the connection, without a log line
 	}

@@ -183,19 +183,16 @@ func (d *Door) deliver(ctx context.Context, c claim, q *upstream.Request, p *rep
 		}
 		return f
 	}
-	defer l.end()
 	defer p.pin(conn, e.pool, resp.Pinned)()
 	dropUsher(resp.Header)
 	if resp.Status == http.StatusSwitchingProtocols {
-		d.broke(p, e.id, d.tunnel(p, resp, ping, func(w socket) func() {
-			d.sockets.add(w, d.cfg.Self)
-			if !d.owner.table.attach(l.row, w, d.cfg.Now().UnixNano()) {
-				w.Shutdown(closeServiceRestart, closeGrace)
-			}
-			return func() { d.sockets.remove(w); d.owner.table.detach(l.row, w, d.cfg.Now().UnixNano()) }
-		}))
+		if err := d.tunnel(p, resp, ping, d.cfg.Self, &passage{engine: e.id, lease: l}); err != nil {
+			l.end()
+			d.broke(p, e.id, err)
+		}
 		return nil
 	}
+	defer l.end()
 	d.broke(p, e.id, p.answer(resp))
 	return nil
 }
@@ -219,10 +216,7 @@ func (x *exchange) carry(ctx context.Context, q *upstream.Request, node peer.ID)
 		resp.Header[fieldError] = code
 	}
 	if resp.Status == http.StatusSwitchingProtocols {
-		x.d.broke(x.reply, x.engine, x.d.tunnel(x.reply, resp, x.set.Traffic.WebSocketPing, func(w socket) func() {
-			x.d.sockets.add(w, node)
-			return func() { x.d.sockets.remove(w) }
-		}))
+		x.d.broke(x.reply, x.engine, x.d.tunnel(x.reply, resp, x.set.Traffic.WebSocketPing, node, &passage{engine: x.engine}))
 		return nil
 	}
 	x.d.broke(x.reply, x.engine, x.reply.answer(resp))

@@ -21,6 +21,9 @@ type reply struct {
 	body *body         // of the request; nil while it is not taken
 	buf  *sync.Pool    // of *[]byte
 	hsts time.Duration // told to the browser; 0 for nothing
+	// depart has a passage take over what is counted and logged of the request; nil when
+	// nothing is.
+	depart func(*passage)
 	// edit adds what is ours to the head of the final answer.
 	edit func(http.Header)
 
@@ -28,6 +31,7 @@ type reply struct {
 	bytes   int64
 	renewed time.Time
 	broken  bool // the answer was cut short: the connection must be closed
+	gone    bool // departed
 }
 
 // copySize is the piece in which answers are passed on.

@@ -1,17 +1,32 @@
 package door
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"slices"
 	"time"
 
+	"github.com/ushercluster/usher/agent/door/tunnel"
 	"github.com/ushercluster/usher/agent/door/upstream"
+	"github.com/ushercluster/usher/agent/peer"
 )
 
-// tunnel runs a WebSocket until it ends; watch is told of it before it begins.
-func (d *Door) tunnel(p *reply, resp *upstream.Response, ping time.Duration, watch func(socket) (stop func())) error {
+// passage is a WebSocket on its way through this agent. The handler of its request has
+// returned, and of the request there is left what this holds.
+type passage struct {
+	d      *Door
+	w      *tunnel.Tunnel
+	engine peer.EngineID
+	lease  *lease // nil when the engine is not beside this agent
+	user   bool   // the request is a user's, not another agent's
+	began  time.Time
+	line   *accessLine // of the access log; nil for none
+}
+
+// tunnel opens a WebSocket between the client and resp's connection, which leads to node,
+// and returns. The passage ends what its request began. On an error it has not begun. With
+// ping 0 the user is not here but at another door.
+func (d *Door) tunnel(p *reply, resp *upstream.Response, ping time.Duration, node peer.ID, g *passage) error {
 	cc, early, err := p.hijack(resp)
 	if err != nil {
 		_ = resp.Conn.Close()
@@ -21,20 +36,57 @@ func (d *Door) tunnel(p *reply, resp *upstream.Response, ping time.Duration, wat
 	if ping == 0 {
 		t.WebSocketIdle = 0 // only the door where the user arrived measures it
 	}
-	w := upstream.NewTunnel(upstream.TunnelConfig{
-		Client: cc, Server: resp.Conn, ClientBuffered: early, ServerBuffered: resp.Buffered,
-		Ping: ping, IdleTimeout: t.WebSocketIdle, Buffers: &d.buffers, Now: d.cfg.Now,
-	})
-	stop := watch(w)
-	defer stop()
-	d.metrics.websockets.Inc()
-	defer d.metrics.websockets.Dec()
-	stats, err := w.Run(d.life.ctx)
-	p.bytes += stats.BytesToClient
-	if errors.Is(err, context.Canceled) {
-		return nil
+	if g.d = d; p.depart != nil {
+		p.depart(g)
 	}
-	return err
+	g.enter()
+	d.tunnels.Start(tunnel.Config{
+		Client: cc, Server: resp.Conn, ClientBuffered: early, ServerBuffered: slices.Clone(resp.Buffered),
+		Ping: ping, IdleTimeout: t.WebSocketIdle, End: g.leave,
+	}, func(w *tunnel.Tunnel) { g.open(w, node) })
+	return nil
+}
+
+// enter counts the passage in.
+func (g *passage) enter() {
+	g.d.gate.enter()
+	g.d.metrics.websockets.Inc()
+	if g.user {
+		g.d.metrics.inFlight.Inc()
+	}
+}
+
+// open makes the WebSocket known to whoever may have to close it.
+func (g *passage) open(w *tunnel.Tunnel, node peer.ID) {
+	g.w = w
+	g.d.sockets.add(w, node)
+	if g.lease != nil && !g.d.owner.table.attach(g.lease.row, w, g.d.cfg.Now().UnixNano()) {
+		w.Shutdown(closeServiceRestart, closeGrace)
+	}
+}
+
+// leave ends it.
+func (g *passage) leave(s tunnel.Stats, err error) {
+	d := g.d
+	defer d.gate.leave()
+	d.sockets.remove(g.w)
+	if g.lease != nil {
+		d.owner.table.detach(g.lease.row, g.w, d.cfg.Now().UnixNano())
+		g.lease.end()
+	}
+	d.metrics.websockets.Dec()
+	if !errors.Is(err, tunnel.ErrClosed) {
+		d.cutShort(g.engine, "answer_cut", err)
+	}
+	if !g.user {
+		return
+	}
+	d.metrics.inFlight.Dec()
+	took := d.cfg.Now().Sub(g.began)
+	d.metrics.answered(http.StatusSwitchingProtocols, took)
+	if g.line != nil {
+		g.line.write(&d.cfg.AccessLog, http.StatusSwitchingProtocols, s.BytesToClient, took)
+	}
 }
 
 // hijack takes the connection over and sends the 101 of resp on it. It returns what
@@ -54,7 +106,7 @@ func (p *reply) hijack(resp *upstream.Response) (*clientConn, []byte, error) {
 		_ = nc.Close()
 		return nil, nil, errors.New("hijacked a connection that the door did not accept")
 	}
-	p.status = http.StatusSwitchingProtocols
+	p.status, cc.checked = http.StatusSwitchingProtocols, nil
 	early, err := rw.Reader.Peek(rw.Reader.Buffered())
 	if err == nil {
 		err = nc.SetDeadline(p.now().Add(p.idle + renewEvery))

@@ -92,44 +92,10 @@ func TestHealthOfSockets(t *testing.T) {
 	}
 }
 
-func TestKeepAliveOfSockets(t *testing.T) {
+func TestSocketBelow(t *testing.T) {
 	ours, _ := tcp(t)
 	if tcpBelow(wrapped{wrapped{ours}}) != ours || tcpBelow(hidden{ours}) != nil {
 		t.Error("the socket below is not found")
-	}
-	keepAlive(ours)
-	checkUserTimeout(t, ours)
-}
-
-// A tunnel between real sockets: its lanes are woken out of system calls.
-func TestTunnelOnSockets(t *testing.T) {
-	browser, client := tcp(t)
-	server, engine := tcp(t)
-	tun := NewTunnel(TunnelConfig{Client: client, Server: server})
-	done := make(chan error, 1)
-	go func() {
-		_, err := tun.Run(t.Context())
-		done <- err
-	}()
-	b := make([]byte, len(clientText))
-	_, _ = browser.Write(clientText)
-	if _, err := io.ReadFull(engine, b); err != nil || string(b) != string(clientText) {
-		t.Fatalf("% x, %v", b, err)
-	}
-	checkUserTimeout(t, server)
-	tun.Shutdown(1012, time.Minute)
-	for _, end := range []struct {
-		net.Conn
-		answer []byte
-	}{{browser, clientClose}, {engine, serverClose}} {
-		head := make([]byte, 2)
-		if _, err := io.ReadFull(end, head); err != nil || head[0] != 0x88 {
-			t.Fatalf("% x, %v", head, err)
-		}
-		_, _ = end.Write(end.answer)
-	}
-	if err := <-done; err != nil {
-		t.Error(err)
 	}
 }
 
@@ -260,24 +226,5 @@ func BenchmarkRoundTrip(b *testing.B) {
 				resp.Body.Close()
 			}
 		})
-	}
-}
-
-func BenchmarkFrames(b *testing.B) {
-	in := make([]byte, 0, 64<<10)
-	for len(in) < 60<<10 {
-		in = append(in, frame(false, 0x82, make([]byte, 200))...)
-	}
-	b.SetBytes(int64(len(in)))
-	b.ReportAllocs()
-	for b.Loop() {
-		var s frameScanner
-		for p := in; len(p) > 0; {
-			n, _, err := s.scan(p, false)
-			if err != nil {
-				b.Fatal(err)
-			}
-			p = p[n:]
-		}
 	}
 }

@@ -19,10 +19,6 @@ func tcpBelow(nc net.Conn) *net.TCPConn {
 	}
 }
 
-func keepAliveConfig() net.KeepAliveConfig {
-	return net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3}
-}
-
 // checkOften makes the kernel ask whether the peer still knows the connection. Many
 // probes may go unanswered, for they are not to find out that a host is gone.
 func checkOften(nc net.Conn) {

@@ -1,8 +1,9 @@
-package upstream
+package tunnel
 
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"testing"
 	"unsafe"
 
@@ -107,10 +108,9 @@ func TestBadFrames(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			for _, piece := range []int{1, 100} {
 				_, _, err := scanAll(tc.in, tc.masked, piece)
-				if tc.name == "http" {
-					isErr[*FrameError](t, err)
-				} else if got := isErr[*FrameError](t, err); got.Reason != tc.reason {
-					t.Errorf("%q, want %q", got.Reason, tc.reason)
+				got, is := errors.AsType[*FrameError](err)
+				if !is || tc.name != "http" && got.Reason != tc.reason {
+					t.Errorf("%v, want %q", err, tc.reason)
 				}
 			}
 		})

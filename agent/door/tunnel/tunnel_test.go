@@ -1,13 +1,12 @@
-package upstream
+package tunnel
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"io"
 	"net"
-	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -24,14 +23,14 @@ type rig struct {
 	*Tunnel
 	browser, engine net.Conn
 	began           time.Time
-	cancel          context.CancelFunc
+	lot             *Lot
 	done            chan struct{}
 	stats           Stats
 	err             error
 	after           time.Duration // from start to end
 }
 
-func inRig(t *testing.T, cfg TunnelConfig, fn func(r *rig)) {
+func inRig(t *testing.T, cfg Config, fn func(r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		n := memnet.New()
@@ -39,19 +38,17 @@ func inRig(t *testing.T, cfg TunnelConfig, fn func(r *rig)) {
 		r := &rig{T: t, began: time.Now(), done: make(chan struct{})}
 		r.browser, cfg.Client = tcpPair(t, h)
 		cfg.Server, r.engine = tcpPair(t, h)
-		r.Tunnel = NewTunnel(cfg)
-		ctx, cancel := context.WithCancel(t.Context())
-		r.cancel = cancel
-		go func() {
-			r.stats, r.err = r.Tunnel.Run(ctx)
-			r.after = time.Since(r.began)
+		cfg.End = func(s Stats, err error) {
+			r.stats, r.err, r.after = s, err, time.Since(r.began)
 			close(r.done)
-		}()
+		}
+		r.lot = Open(nil)
+		r.lot.Start(cfg, func(tun *Tunnel) { r.Tunnel = tun })
 		fn(r)
 		r.browser.Close()
 		r.engine.Close()
 		<-r.done
-		cancel()
+		r.lot.Close()
 		if got := n.Conns(); got != 0 {
 			t.Errorf("%d ends of connections are left open", got)
 		}
@@ -144,8 +141,8 @@ var (
 )
 
 func TestTunnelPassesFrames(t *testing.T) {
-	var total TunnelCounters
-	inRig(t, TunnelConfig{ClientBuffered: clientText[:3], ServerBuffered: serverText, Counters: &total}, func(r *rig) {
+	var total Counters
+	inRig(t, Config{ClientBuffered: clientText[:3], ServerBuffered: serverText, Counters: &total}, func(r *rig) {
 		r.send(r.browser, clientText[3:])
 		r.expect(r.engine, clientText)
 		r.expect(r.browser, serverText)
@@ -178,7 +175,7 @@ func TestTunnelPassesFrames(t *testing.T) {
 }
 
 func TestTunnelDiscardsAfterClose(t *testing.T) {
-	inRig(t, TunnelConfig{Ping: time.Second}, func(r *rig) {
+	inRig(t, Config{Ping: time.Second}, func(r *rig) {
 		r.send(r.engine, append(append([]byte(nil), serverClose...), serverText...))
 		r.expect(r.browser, serverClose)
 		time.Sleep(10 * time.Second)
@@ -188,14 +185,14 @@ func TestTunnelDiscardsAfterClose(t *testing.T) {
 }
 
 func TestTunnelDoesNotWaitForEverForTheAnswerToAClose(t *testing.T) {
-	inRig(t, TunnelConfig{}, func(r *rig) {
+	inRig(t, Config{}, func(r *rig) {
 		r.send(r.browser, emptyClose)
 		r.ends(nil, closeWait)
 	})
 }
 
 func TestTunnelPings(t *testing.T) {
-	inRig(t, TunnelConfig{Ping: 30 * time.Second, IdleTimeout: 5 * time.Minute}, func(r *rig) {
+	inRig(t, Config{Ping: 30 * time.Second, IdleTimeout: 5 * time.Minute}, func(r *rig) {
 		for range 3 {
 			op, payload := r.next(r.browser, false)
 			if op != 0x89 || len(payload) != pingPayload {
@@ -231,7 +228,7 @@ func TestTunnelPings(t *testing.T) {
 // between the fragments of a message.
 func TestTunnelPingsBetweenFrames(t *testing.T) {
 	one, two := frame(false, 0x01, []byte("first half")), frame(false, 0x80, []byte("second half"))
-	inRig(t, TunnelConfig{Ping: 30 * time.Second}, func(r *rig) {
+	inRig(t, Config{Ping: 30 * time.Second}, func(r *rig) {
 		r.send(r.engine, one[:4])
 		r.expect(r.browser, one[:4])
 		time.Sleep(40 * time.Second)
@@ -245,13 +242,13 @@ func TestTunnelPingsBetweenFrames(t *testing.T) {
 }
 
 func TestTunnelSilentClient(t *testing.T) {
-	inRig(t, TunnelConfig{Ping: 30 * time.Second}, func(r *rig) {
+	inRig(t, Config{Ping: 30 * time.Second}, func(r *rig) {
 		r.ends(ErrSilent, 90*time.Second)
 	})
 }
 
 func TestTunnelIdle(t *testing.T) {
-	inRig(t, TunnelConfig{Ping: 30 * time.Second, IdleTimeout: 100 * time.Second}, func(r *rig) {
+	inRig(t, Config{Ping: 30 * time.Second, IdleTimeout: 100 * time.Second}, func(r *rig) {
 		go func() { // a client that answers pings and our close
 			head := make([]byte, 2)
 			for {
@@ -283,7 +280,7 @@ func TestTunnelIdle(t *testing.T) {
 }
 
 func TestTunnelShutdown(t *testing.T) {
-	inRig(t, TunnelConfig{}, func(r *rig) {
+	inRig(t, Config{}, func(r *rig) {
 		r.Shutdown(1012, 10*time.Second)
 		r.Shutdown(1001, 0) // too late
 		_, toBrowser := r.next(r.browser, false)
@@ -303,7 +300,7 @@ func TestTunnelShutdown(t *testing.T) {
 
 func TestTunnelShutdownCodes(t *testing.T) {
 	for code, want := range map[uint16]uint16{1000: 1000, 1012: 1012, 4999: 4999, 0: 1001, 1005: 1001, 1006: 1001, 1015: 1001, 5000: 1001} {
-		inRig(t, TunnelConfig{}, func(r *rig) {
+		inRig(t, Config{}, func(r *rig) {
 			r.Shutdown(code, time.Second)
 			if _, payload := r.next(r.browser, false); binary.BigEndian.Uint16(payload) != want {
 				t.Errorf("%d was sent as % x", code, payload)
@@ -318,7 +315,7 @@ func TestTunnelShutdownMidFrame(t *testing.T) {
 		finishes bool
 	}{{"that ends in time", true}, {"that does not", false}} {
 		t.Run(tc.name, func(t *testing.T) {
-			inRig(t, TunnelConfig{}, func(r *rig) {
+			inRig(t, Config{}, func(r *rig) {
 				r.send(r.engine, serverText[:5])
 				r.expect(r.browser, serverText[:5])
 				r.Shutdown(1001, 10*time.Second)
@@ -346,7 +343,7 @@ func TestTunnelShutdownMidFrame(t *testing.T) {
 }
 
 func TestTunnelShutdownWhileAPongIsHeld(t *testing.T) {
-	inRig(t, TunnelConfig{Ping: 10 * time.Second}, func(r *rig) {
+	inRig(t, Config{Ping: 10 * time.Second}, func(r *rig) {
 		_, payload := r.next(r.browser, false)
 		pong := frame(true, 0x8a, payload)
 		r.send(r.browser, pong[:9])
@@ -371,12 +368,14 @@ func TestTunnelFramingBroken(t *testing.T) {
 		{"engine", func(r *rig) { r.send(r.engine, []byte("HTTP/1.1 200 OK\r\n\r\n")) }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			inRig(t, TunnelConfig{}, func(r *rig) {
+			inRig(t, Config{}, func(r *rig) {
 				tc.send(r)
 				r.expectEnd(r.browser, nil)
 				r.expectEnd(r.engine, nil)
 				<-r.done
-				isErr[*FrameError](r.T, r.err)
+				if _, is := errors.AsType[*FrameError](r.err); !is {
+					t.Errorf("ended with %v", r.err)
+				}
 				if !strings.Contains(r.err.Error(), tc.name) {
 					t.Errorf("%v does not say that it was the %s", r.err, tc.name)
 				}
@@ -386,17 +385,17 @@ func TestTunnelFramingBroken(t *testing.T) {
 }
 
 func TestTunnelCancel(t *testing.T) {
-	inRig(t, TunnelConfig{}, func(r *rig) {
+	inRig(t, Config{}, func(r *rig) {
 		time.Sleep(time.Second)
-		r.cancel()
+		r.lot.Close()
 		r.expectEnd(r.browser, nil)
-		r.ends(context.Canceled, time.Second)
+		r.ends(ErrClosed, time.Second)
 	})
 }
 
 // What one end had still to say reaches the other after the first has gone half-way.
 func TestTunnelLingers(t *testing.T) {
-	inRig(t, TunnelConfig{}, func(r *rig) {
+	inRig(t, Config{}, func(r *rig) {
 		r.send(r.browser, clientText)
 		if err := r.browser.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
 			r.Fatal(err)
@@ -412,7 +411,7 @@ func TestTunnelLingers(t *testing.T) {
 // A browser that is closed says nothing more, and that is no error, though the engine
 // was still speaking.
 func TestTunnelClientLeaves(t *testing.T) {
-	inRig(t, TunnelConfig{}, func(r *rig) {
+	inRig(t, Config{}, func(r *rig) {
 		r.browser.Close()
 		synctest.Wait()
 		time.Sleep(time.Second)
@@ -422,52 +421,17 @@ func TestTunnelClientLeaves(t *testing.T) {
 }
 
 func TestTunnelClientDoesNotRead(t *testing.T) {
-	inRig(t, TunnelConfig{WriteTimeout: 20 * time.Second}, func(r *rig) {
+	inRig(t, Config{WriteTimeout: 20 * time.Second}, func(r *rig) {
 		go func() {
 			b := frame(false, 0x82, make([]byte, 4<<20))
 			_, _ = r.engine.Write(b)
 		}()
 		<-r.done
-		if !isTimeout(r.err) || !strings.Contains(r.err.Error(), "write to client") {
+		if !errors.Is(r.err, os.ErrDeadlineExceeded) || !strings.Contains(r.err.Error(), "write to client") {
 			t.Errorf("ended with %v", r.err)
 		}
 		if r.after < 20*time.Second || r.after > 20*time.Second+slack {
 			t.Errorf("after %v", r.after)
 		}
 	})
-}
-
-func TestValidHandshake(t *testing.T) {
-	good := func() http.Header {
-		return http.Header{"Connection": {"keep-alive, Upgrade"}, "Upgrade": {"WebSocket"},
-			"Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}}
-	}
-	for _, tc := range []struct {
-		name, method string
-		change       func(http.Header)
-		want         error
-	}{
-		{"good", "GET", func(http.Header) {}, nil},
-		{"post", "POST", func(http.Header) {}, ErrHandshake},
-		{"no connection", "GET", func(h http.Header) { h["Connection"] = []string{"keep-alive"} }, ErrHandshake},
-		{"h2c", "GET", func(h http.Header) { h["Upgrade"] = []string{"h2c"} }, ErrHandshake},
-		{"no upgrade", "GET", func(h http.Header) { delete(h, "Upgrade") }, ErrHandshake},
-		{"version 8", "GET", func(h http.Header) { h["Sec-Websocket-Version"] = []string{"8"} }, ErrHandshakeVersion},
-		{"no version", "GET", func(h http.Header) { delete(h, "Sec-Websocket-Version") }, ErrHandshakeVersion},
-		{"no key", "GET", func(h http.Header) { delete(h, "Sec-Websocket-Key") }, ErrHandshake},
-		{"two keys", "GET", func(h http.Header) {
-			h["Sec-Websocket-Key"] = append(h["Sec-Websocket-Key"], "dGhlIHNhbXBsZSBub25jZQ==")
-		}, ErrHandshake},
-		{"short key", "GET", func(h http.Header) { h["Sec-Websocket-Key"] = []string{"dGhlIHNhbXBsZSBub25j"} }, ErrHandshake},
-		{"long key", "GET", func(h http.Header) { h["Sec-Websocket-Key"] = []string{"dGhlIHNhbXBsZSBub25jZXh4"} }, ErrHandshake},
-		{"loose bits in the key", "GET", func(h http.Header) { h["Sec-Websocket-Key"] = []string{"dGhlIHNhbXBsZSBub25jZR=="} }, ErrHandshake},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			h := good()
-			tc.change(h)
-			if err := ValidHandshake(tc.method, h); !errors.Is(err, tc.want) {
-				t.Errorf("%v, want %v", err, tc.want)
-			}
-		})
-	}
 }

@@ -1,113 +1,48 @@
-package upstream
+package tunnel
 
 import (
 	"bytes"
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
-	"net"
 	"sync/atomic"
-	"time"
 )
 
 const (
-	smallRead   = 512    // what a waiting lane holds
 	pingPayload = 8 + 4  // marker, number
 	heldPong    = 6 + 12 // a masked pong to one of our pings
 )
 
-// lane is one direction of a tunnel. Its goroutine alone reads src, writes dst and
-// touches the plain members.
+// lane is one direction of a tunnel: what comes in, frame by frame, and what goes out. Only
+// its runner may call its methods, but for want.
 type lane struct {
 	t          *Tunnel
-	src, dst   net.Conn
-	first      []byte
+	out        sink
 	fromClient bool
+	over       bool // its source has ended; for whoever decides
 
-	scan     frameScanner
-	held     []byte    // a frame that may be a pong of ours, not passed on yet
-	shut     bool      // dst has had a close frame: nothing may follow
-	writeSet time.Time // dst's write deadline
-	small    [smallRead]byte
+	scan frameScanner
+	held []byte // a frame that may be a pong of ours, not passed on yet
+	shut bool   // out has had a close frame: nothing may follow
 
-	sawClose  atomic.Bool // src has sent a close frame
+	sawClose  atomic.Bool // the source has sent a close frame
 	pending   atomic.Bool // one of the following is set
 	wantPing  atomic.Uint32
 	wantClose atomic.Uint32 // the code
+	rouse     func()        // has the runner call serve; nil when it does so anyway
 }
 
-type laneEnd struct {
-	lane *lane
-	err  error
-}
+// sink is where a lane leads: put passes all of p on, or keeps what is left of it.
+type sink interface{ put(p []byte) error }
 
 // want has a control frame written at the next boundary. It may be called by any
 // goroutine.
 func (l *lane) want(what *atomic.Uint32, value uint32) {
 	what.Store(value)
 	l.pending.Store(true)
-	_ = l.src.SetReadDeadline(time.Unix(1, 0)) // if it is dead, the lane ends anyway
-}
-
-// run passes on until src ends (io.EOF) or something breaks.
-func (l *lane) run() error {
-	if len(l.first) > 0 {
-		if err := l.forward(l.first); err != nil {
-			return err
-		}
-		l.first = nil
+	if l.rouse != nil {
+		l.rouse()
 	}
-	bufs := l.t.cfg.Buffers
-	var big *[]byte // while data keeps coming
-	defer func() {
-		if big != nil {
-			bufs.putChunk(big)
-		}
-	}()
-	for {
-		if err := l.serve(); err != nil {
-			return err
-		}
-		buf := l.small[:]
-		if big != nil {
-			buf = *big
-		}
-		n, err := l.src.Read(buf)
-		if n > 0 {
-			if err := l.forward(buf[:n]); err != nil {
-				return err
-			}
-		}
-		switch {
-		case n >= smallRead && big == nil:
-			big = bufs.chunk()
-		case n < smallRead && big != nil:
-			bufs.putChunk(big)
-			big = nil
-		}
-		if err == nil {
-			continue
-		}
-		if err := l.woken(err); err != nil {
-			return err
-		}
-	}
-}
-
-// woken returns nil if a read ended because somebody wants something.
-func (l *lane) woken(err error) error {
-	if isTimeout(err) {
-		err = l.src.SetReadDeadline(time.Time{})
-		if err == nil {
-			return nil
-		}
-	}
-	if errors.Is(err, io.EOF) && l.scan.atBoundary() {
-		return io.EOF
-	}
-	return fmt.Errorf("read from %s: %w", l.name(l.fromClient), unexpected(err))
 }
 
 func (l *lane) name(client bool) string {
@@ -119,7 +54,7 @@ func (l *lane) name(client bool) string {
 
 // forward passes p on, frame by frame, with what is wanted in between.
 func (l *lane) forward(p []byte) error {
-	now := l.t.cfg.Now().UnixNano()
+	now := l.t.now().UnixNano()
 	if l.fromClient {
 		l.t.heard.Store(now)
 		l.t.unanswered.Store(0)
@@ -189,10 +124,7 @@ func (l *lane) event(ev frameEvent, p []byte, from, at int) (int, error) {
 	}
 	l.shut = true
 	l.sawClose.Store(true)
-	select {
-	case l.t.poke <- struct{}{}:
-	default:
-	}
+	l.t.nudge()
 	return at, nil
 }
 
@@ -223,7 +155,7 @@ func (l *lane) ourPong() bool {
 	return bytes.Equal(payload[:len(l.t.marker)], l.t.marker[:]) && 1 <= number && number <= l.t.pings.Load()
 }
 
-// serve writes the control frames that are wanted, if dst is between two frames.
+// serve writes the control frames that are wanted, if the destination is between two frames.
 func (l *lane) serve() error {
 	if !l.pending.Load() || l.shut || !l.scan.atBoundary() && l.held == nil {
 		return nil
@@ -234,7 +166,7 @@ func (l *lane) serve() error {
 		payload := append([]byte(nil), l.t.marker[:]...)
 		payload = binary.BigEndian.AppendUint32(payload, l.t.pings.Add(1))
 		b = appendFrame(b, opPing, payload, nil)
-		l.t.unanswered.CompareAndSwap(0, l.t.cfg.Now().UnixNano())
+		l.t.unanswered.CompareAndSwap(0, l.t.now().UnixNano())
 	}
 	code := l.wantClose.Load()
 	if code != 0 {
@@ -255,20 +187,13 @@ func (l *lane) key() *[4]byte {
 	return key
 }
 
-// write writes p to dst, or nothing after a close frame. passed says that p is not
+// write writes p, or nothing after a close frame. passed says that p is not
 // our own.
 func (l *lane) write(p []byte, passed bool) error {
 	if len(p) == 0 || l.shut {
 		return nil
 	}
-	want := l.t.cfg.Now().Add(l.t.cfg.WriteTimeout)
-	if !within(l.writeSet, want) {
-		l.writeSet = late(want)
-		if err := l.dst.SetWriteDeadline(l.writeSet); err != nil {
-			return fmt.Errorf("write to %s: %w", l.name(!l.fromClient), err)
-		}
-	}
-	if _, err := l.dst.Write(p); err != nil {
+	if err := l.out.put(p); err != nil {
 		return fmt.Errorf("write to %s: %w", l.name(!l.fromClient), err)
 	}
 	if passed {
@@ -278,7 +203,7 @@ func (l *lane) write(p []byte, passed bool) error {
 }
 
 func (l *lane) countBytes(n int) {
-	for _, c := range []*TunnelCounters{&l.t.counters, l.t.cfg.Counters} {
+	for _, c := range [2]*Counters{&l.t.counters, l.t.total} {
 		switch {
 		case c == nil:
 		case l.fromClient:
@@ -290,7 +215,7 @@ func (l *lane) countBytes(n int) {
 }
 
 func (l *lane) countFrame() {
-	for _, c := range []*TunnelCounters{&l.t.counters, l.t.cfg.Counters} {
+	for _, c := range [2]*Counters{&l.t.counters, l.t.total} {
 		switch {
 		case c == nil || l.shut:
 		case l.fromClient:
@@ -298,12 +223,5 @@ func (l *lane) countFrame() {
 		default:
 			c.FramesToClient.Add(1)
 		}
-	}
-}
-
-// halfClose tells dst that nothing more comes.
-func (l *lane) halfClose() {
-	if c, ok := l.dst.(interface{ CloseWrite() error }); ok {
-		_ = c.CloseWrite() // both connections are closed soon anyway
 	}
 }

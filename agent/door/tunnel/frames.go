@@ -1,4 +1,4 @@
-package upstream
+package tunnel
 
 // Opcodes of RFC 6455 5.2.
 const (

@@ -1,4 +1,4 @@
-package upstream
+package tunnel
 
 import "time"
 
@@ -39,8 +39,8 @@ type fate struct {
 	err      error     // valid after isOver
 }
 
-func newFate(cfg TunnelConfig) *fate {
-	return &fate{ping: cfg.Ping, silence: cfg.PongTimeout, idle: cfg.IdleTimeout}
+func newFate(cfg *Config) fate {
+	return fate{ping: cfg.Ping, silence: orElse(cfg.PongTimeout, time.Minute), idle: cfg.IdleTimeout}
 }
 
 // close notes that both ends are asked to close: err is the tunnel's error if they

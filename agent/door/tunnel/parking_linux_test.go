@@ -37,7 +37,7 @@ func TestParkedStalled(t *testing.T) {
 				default:
 				}
 				f.clock.pass(2 * time.Second)
-				<-f.done // the loop looks once a second
+				f.ended() // the loop looks once a second
 				if !strings.Contains(f.err.Error(), "write to "+stalled) || !errors.Is(f.err, os.ErrDeadlineExceeded) {
 					f.Errorf("ended with %v", f.err)
 				}
@@ -56,7 +56,7 @@ func TestParkedResetWhileHeldUp(t *testing.T) {
 		if strings.HasSuffix(f.Name(), "pumped") {
 			f.browser.Close() // a pump that writes learns of nothing else
 		}
-		<-f.done
+		f.ended()
 	})
 }
 

@@ -88,6 +88,9 @@ func onSockets(t *testing.T, cfg Config, fn func(f *field)) {
 				cfg.Client = wrapped{cfg.Client}
 			}
 			cfg.End = func(s Stats, err error) { f.stats, f.err = s, err; close(f.done) }
+			for _, nc := range []net.Conn{f.browser, f.engine} {
+				_ = nc.SetDeadline(time.Now().Add(patience))
+			}
 			f.lot.Start(cfg, func(tun *Tunnel) { f.Tunnel = tun })
 			fn(f)
 			f.browser.Close()
@@ -98,6 +101,20 @@ func onSockets(t *testing.T, cfg Config, fn func(f *field)) {
 				t.Errorf("what the connection was wrapped in was closed %d times", f.shells.Load())
 			}
 		})
+	}
+}
+
+// patience is how long a test waits for what must come.
+const patience = 20 * time.Second
+
+// ended waits for the end of the tunnel.
+func (f *field) ended() {
+	f.Helper()
+	select {
+	case <-f.done:
+	case <-time.After(patience):
+		f.lot.Close()
+		f.Fatal("the tunnel does not end")
 	}
 }
 
@@ -139,7 +156,7 @@ func TestSocketsPassFrames(t *testing.T) {
 		f.expect(f.engine, clientClose)
 		f.engine.Close()
 		f.browser.Close()
-		<-f.done
+		f.ended()
 		want := Stats{BytesToServer: int64(len(clientText) + len(clientClose)), FramesToServer: 2,
 			BytesToClient: int64(len(serverText) + len(serverClose)), FramesToClient: 2}
 		if d := cmp.Diff(want, f.stats); d != "" || f.err != nil {
@@ -204,7 +221,7 @@ func TestSocketsShutdown(t *testing.T) {
 		f.Shutdown(1001, 0) // too late
 		f.closes(f.browser, clientClose)
 		f.closes(f.engine, serverClose)
-		<-f.done
+		f.ended()
 		if f.err != nil {
 			f.Error(f.err)
 		}
@@ -217,7 +234,7 @@ func TestSocketsShutdownWithoutAnAnswer(t *testing.T) {
 		f.expect(f.browser, frame(false, 0x88, []byte{0x03, 0xf4}))
 		f.clock.pass(11 * time.Second)
 		f.nudge()
-		<-f.done
+		f.ended()
 		if !errors.Is(f.err, ErrGrace) {
 			f.Errorf("ended with %v", f.err)
 		}
@@ -241,7 +258,7 @@ func TestSocketsPing(t *testing.T) {
 		f.expect(f.browser, []byte{0x89})
 		f.clock.pass(61 * time.Second)
 		f.nudge()
-		<-f.done
+		f.ended()
 		if !errors.Is(f.err, ErrSilent) {
 			f.Errorf("ended with %v", f.err)
 		}
@@ -281,7 +298,7 @@ func TestSocketsEnds(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			onSockets(t, Config{}, func(f *field) {
 				tc.do(f)
-				<-f.done
+				f.ended()
 				if tc.want == "" && f.err != nil || tc.want != "" && (f.err == nil || !strings.Contains(f.err.Error(), tc.want)) {
 					f.Errorf("ended with %v, want %q", f.err, tc.want)
 				}

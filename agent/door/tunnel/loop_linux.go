@@ -28,6 +28,7 @@ type loop struct {
 	mu      sync.Mutex
 	errands errands
 	rung    bool // the bell has been rung, and not heard
+	mute    bool // the bell is gone
 
 	// What follows is the goroutine's own.
 	events [batch]unix.EpollEvent
@@ -91,6 +92,9 @@ func (lp *loop) run() {
 		lp.free = append(lp.free, lp.left...)
 		lp.left = lp.left[:0]
 	}
+	lp.mu.Lock()
+	defer lp.mu.Unlock()
+	lp.mute = true // its number may soon be somebody else's
 	_ = lp.ep.Close()
 	_ = unix.Close(lp.bell)
 }
@@ -112,7 +116,7 @@ func (lp *loop) wait() (n int, err error) {
 
 // ring wakes the loop. It is called with the lock held.
 func (lp *loop) ring() {
-	if lp.rung {
+	if lp.rung || lp.mute {
 		return
 	}
 	lp.rung = true

@@ -17,12 +17,12 @@ const lookEvery = time.Second
 
 // parking spreads tunnels over loops, which it starts when it is first needed.
 type parking struct {
-	mu    sync.Mutex
-	loops []*loop
-	next  int
-	done  bool // no loops can be had, or it is closed
-	stop  chan struct{}
-	ticks sync.WaitGroup
+	mu      sync.Mutex
+	loops   []*loop
+	next    int
+	done    bool // no loops can be had, or it is closed
+	stop    chan struct{}
+	running sync.WaitGroup
 }
 
 // take parks a tunnel, and returns false when its connections are not plain TCP, or the
@@ -80,9 +80,10 @@ func (k *parking) loop(l *Lot) *loop {
 			return nil
 		}
 		k.stop = make(chan struct{})
-		k.ticks.Go(k.tick)
+		loops, stop := k.loops, k.stop
+		k.running.Go(func() { tick(loops, stop) })
 		for _, lp := range k.loops {
-			k.ticks.Go(lp.run)
+			k.running.Go(lp.run)
 		}
 	}
 	k.next = (k.next + 1) % len(k.loops)
@@ -90,15 +91,15 @@ func (k *parking) loop(l *Lot) *loop {
 }
 
 // tick has the loops look at their tunnels.
-func (k *parking) tick() {
+func tick(loops []*loop, stop <-chan struct{}) {
 	t := time.NewTicker(lookEvery)
 	defer t.Stop()
 	for {
 		select {
-		case <-k.stop:
+		case <-stop:
 			return
 		case <-t.C:
-			for _, lp := range k.loops {
+			for _, lp := range loops {
 				lp.look()
 			}
 		}
@@ -119,7 +120,7 @@ func (k *parking) close() {
 	for _, lp := range loops {
 		lp.close()
 	}
-	k.ticks.Wait()
+	k.running.Wait()
 }
 
 // plain is the TCP connection that nc is, or is a mere wrapper of, as it says by a method

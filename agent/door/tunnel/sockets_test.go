@@ -90,6 +90,7 @@ func onSockets(t *testing.T, cfg Config, fn func(f *field)) {
 			cfg.End = func(s Stats, err error) { f.stats, f.err = s, err; close(f.done) }
 			for _, nc := range []net.Conn{f.browser, f.engine} {
 				_ = nc.SetDeadline(time.Now().Add(patience))
+				_ = nc.(*net.TCPConn).SetReadBuffer(8 << 10) // so that it is soon full
 			}
 			f.lot.Start(cfg, func(tun *Tunnel) { f.Tunnel = tun })
 			fn(f)

@@ -90,7 +90,7 @@ func onSockets(t *testing.T, cfg Config, fn func(f *field)) {
 			cfg.End = func(s Stats, err error) { f.stats, f.err = s, err; close(f.done) }
 			for _, nc := range []net.Conn{f.browser, f.engine} {
 				_ = nc.SetDeadline(time.Now().Add(patience))
-				_ = nc.(*net.TCPConn).SetReadBuffer(8 << 10) // so that it is soon full
+				_ = nc.(*net.TCPConn).SetReadBuffer(64 << 10) // so that it is soon full
 			}
 			f.lot.Start(cfg, func(tun *Tunnel) { f.Tunnel = tun })
 			fn(f)
@@ -177,7 +177,7 @@ func TestSocketsUnderLoad(t *testing.T) {
 		way := func(from, to net.Conn, masked bool, seed uint64) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			var all []byte
-			for len(all) < 12<<20 {
+			for len(all) < 6<<20 {
 				size := r.IntN(200)
 				if r.IntN(4) == 0 {
 					size = r.IntN(300_000)

@@ -3,6 +3,7 @@ package door
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -41,6 +42,27 @@ type clientConn struct {
 // Direct is what it wraps.
 func (c *clientConn) Direct() net.Conn { return c.Conn }
 
+// Part lets go of what it wraps, which has been closed: the descriptor is somebody else's.
+// Close of what it returns is then to be called in the stead of Close.
+func (c *clientConn) Part() io.Closer {
+	c.Conn = nil
+	if c.mu.Lock(); len(c.pins) > 0 || c.closed || c.left == nil {
+		c.mu.Unlock()
+		return c
+	}
+	defer c.mu.Unlock()
+	return leaver(c.left)
+}
+
+// leaver counts a connection out: all that is left of it to do.
+type leaver func()
+
+// Close implements io.Closer.
+func (l leaver) Close() error {
+	l()
+	return nil
+}
+
 // checkedCookie is one that was opened.
 type checkedCookie struct {
 	name, value string
@@ -66,6 +88,9 @@ func (c *clientConn) Close() error {
 	}
 	for _, p := range pins {
 		p.Close()
+	}
+	if c.Conn == nil {
+		return nil
 	}
 	return c.Conn.Close()
 }

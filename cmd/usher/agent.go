@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -138,11 +138,9 @@ type serving struct {
 // the process ends.
 func (p *program) serve(parent context.Context, a running, s serving) error {
 	ctx, cancel := context.WithCancel(parent)
-	var pace sync.WaitGroup
-	defer pace.Wait()
 	defer cancel()
 	if _, set := p.env("GOGC"); !set { // else the operator has decided
-		pace.Go(func() { paceCollector(ctx) })
+		defer paceCollector(func(percent int) { debug.SetGCPercent(percent) }).stop()
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"context"
 	"runtime"
-	"runtime/debug"
 	"testing"
 )
 
@@ -29,12 +27,16 @@ func TestCollectAt(t *testing.T) {
 }
 
 func TestPaceCollector(t *testing.T) {
-	before := debug.SetGCPercent(7)
-	defer debug.SetGCPercent(before)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	paceCollector(ctx)
-	if got := debug.SetGCPercent(before); got < 100 {
-		t.Errorf("the collector is at %d %%", got)
+	set := make(chan int, 100)
+	p := paceCollector(func(percent int) { set <- percent })
+	defer p.stop()
+	if got := <-set; got <= 100 {
+		t.Errorf("a small heap is collected at %d %%", got)
 	}
+	grown := make([]byte, 2*garbageRoom) // the room of a small heap is too much for this one
+	runtime.GC()
+	if got := <-set; got != 100 {
+		t.Errorf("a heap of %d MiB is collected at %d %%", len(grown)>>20, got)
+	}
+	runtime.KeepAlive(grown)
 }

@@ -7,8 +7,8 @@ import (
 )
 
 // firstSockets are opened before the memory is read, so that what a proxy needs once does
-// not count.
-const firstSockets = 50
+// not count: pools, and the room that a collected heap has between two collections.
+const firstSockets = 1000
 
 // idle measures the memory that WebSockets take while nobody says anything. What the
 // kernel keeps for their descriptors is not in it.

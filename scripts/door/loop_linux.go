@@ -113,6 +113,9 @@ func dial(address string) (socket, error) {
 
 func (s socket) Read(p []byte) (int, error) {
 	n, err := unix.Read(int(s), p)
+	for errors.Is(err, unix.EINTR) { // a call with a time limit is not begun again by the kernel
+		n, err = unix.Read(int(s), p)
+	}
 	switch {
 	case err != nil:
 		return 0, err
@@ -126,10 +129,10 @@ func (s socket) Write(p []byte) (int, error) {
 	total := 0
 	for total < len(p) {
 		n, err := unix.Write(int(s), p[total:])
-		if err != nil {
+		if err != nil && !errors.Is(err, unix.EINTR) {
 			return total, err
 		}
-		total += n
+		total += max(n, 0)
 	}
 	return total, nil
 }

@@ -55,6 +55,13 @@ func newWriter(c *Conn, r *http.Request) *writer {
 	return &writer{c: c, r: r, header: http.Header{}, length: -1, buf: buffers.Get().(*[]byte)}
 }
 
+// release gives the buffer back. What is written later is lost.
+func (w *writer) release() {
+	*w.buf = (*w.buf)[:0]
+	buffers.Put(w.buf)
+	w.buf = new([]byte)
+}
+
 // Header implements http.ResponseWriter.
 func (w *writer) Header() http.Header { return w.header }
 
@@ -305,8 +312,7 @@ func (w *writer) finish() {
 	}
 	w.flush()
 	w.broken = w.err != nil || w.form == plain && w.length >= 0 && w.sent < w.length
-	buffers.Put(w.buf)
-	w.buf = new([]byte)
+	w.release()
 }
 
 // giveUp lets what there is of an answer go, which will not be whole. Who gets nothing at
@@ -365,13 +371,14 @@ func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, net.ErrClosed
 	}
 	c.leave()
+	w.release()
 	rest := append([]byte(nil), c.reader.Buffered()...)
 	c.reader.Release()
 	br := bufio.NewReaderSize(io.MultiReader(&oneRead{rest}, c.nc), max(len(rest), 16))
 	if len(rest) > 0 {
 		_, _ = br.Peek(len(rest)) // it is in memory
 	}
-	return c.nc, bufio.NewReadWriter(br, bufio.NewWriter(c.nc)), nil
+	return c.nc, bufio.NewReadWriter(br, bufio.NewWriterSize(c.nc, 16)), nil // who hijacks writes himself
 }
 
 // oneRead gives all it has at once, so that a bufio.Reader buffers it whole.

@@ -40,8 +40,9 @@ type loop struct {
 
 // errands are for the loop to do between two waits.
 type errands struct {
-	arrivals, nudged []*parked
-	look, closing    bool
+	arrivals      []arrival
+	nudged        []*parked
+	look, closing bool
 }
 
 func newLoop(l *Lot) (*loop, error) {
@@ -141,8 +142,8 @@ func (lp *loop) take() errands {
 }
 
 func (lp *loop) carryOut(e errands) {
-	for _, p := range e.arrivals {
-		p.settle()
+	for _, a := range e.arrivals {
+		a.settle()
 	}
 	for _, p := range e.nudged {
 		if !p.gone {
@@ -171,10 +172,10 @@ func (lp *loop) closeAll(err error) {
 }
 
 // arrive gives the loop a tunnel.
-func (lp *loop) arrive(p *parked) {
+func (lp *loop) arrive(a arrival) {
 	lp.mu.Lock()
 	defer lp.mu.Unlock()
-	lp.errands.arrivals = append(lp.errands.arrivals, p)
+	lp.errands.arrivals = append(lp.errands.arrivals, a)
 	lp.ring()
 }
 

@@ -34,7 +34,9 @@ func Open(now func() time.Time) *Lot {
 }
 
 // Start runs a tunnel and returns at once. note, which may be nil, is called with it before
-// it runs.
+// it runs. The client may be a wrapper that says by a method Direct() net.Conn what it is a
+// mere wrapper of: that may be taken out of it, and it is closed at the end all the same, or
+// what its method Part() io.Closer has returned, if it has one.
 func (l *Lot) Start(cfg Config, note func(*Tunnel)) {
 	t := newTunnel(&cfg, l.now)
 	if note != nil {

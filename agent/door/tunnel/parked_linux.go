@@ -3,7 +3,6 @@ package tunnel
 import (
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"time"
 
@@ -25,7 +24,7 @@ type parked struct {
 	gone    bool
 	timeout time.Duration // for what could not be written at once
 	ends    [2]end
-	shells  []net.Conn // what the connections were wrapped in, told of the end
+	shell   io.Closer // what the client's connection was wrapped in, or left to be told of the end; nil for nothing
 }
 
 // end is one of its connections: the source of one lane, and where the other one leads.
@@ -34,10 +33,9 @@ type end struct {
 	fd    int32
 	mask  uint32 // what epoll looks for
 	from  *lane
-	first []byte    // was read before the tunnel began
-	last  error     // what reading ended with
-	out   []byte    // could not be written at once; while there is any, the other end is not read
-	since time.Time // the last progress of that
+	last  error  // what reading ended with
+	out   []byte // could not be written at once; while there is any, the other end is not read
+	since int64  // the last progress of that, UnixNano
 }
 
 // other is the end on the other side.
@@ -48,8 +46,15 @@ func (e *end) other() *end {
 	return &e.p.ends[atClient]
 }
 
+// arrival is a tunnel on its way to its loop, with what was read of its ends before.
+type arrival struct {
+	p     *parked
+	first [2][]byte
+}
+
 // settle takes a tunnel that has just arrived.
-func (p *parked) settle() {
+func (a *arrival) settle() {
+	p := a.p
 	p.slot = p.loop.place(p)
 	p.t.begin(func() { p.loop.nudge(p) })
 	for i := range p.ends {
@@ -61,11 +66,9 @@ func (p *parked) settle() {
 		}
 		e.mask = ev.Events
 	}
-	for i := range p.ends {
-		e := &p.ends[i]
-		if first := e.first; len(first) > 0 {
-			e.first = nil
-			e.pass(first)
+	for i, first := range a.first {
+		if len(first) > 0 && !p.gone {
+			p.ends[i].pass(first)
 		}
 	}
 	p.step()
@@ -141,7 +144,7 @@ func (e *end) put(b []byte) error {
 	n, err := write(e.fd, b)
 	if err == nil && n < len(b) {
 		e.out = append([]byte(nil), b[n:]...)
-		e.since = e.p.loop.lot.now()
+		e.since = e.p.loop.lot.now().UnixNano()
 	}
 	return err
 }
@@ -172,7 +175,7 @@ func (e *end) flush() {
 		return
 	}
 	if n > 0 {
-		e.since = e.p.loop.lot.now()
+		e.since = e.p.loop.lot.now().UnixNano()
 	}
 	if e.out = e.out[n:]; len(e.out) > 0 {
 		return
@@ -230,7 +233,7 @@ func (p *parked) step() {
 // look is the loop's look at a tunnel, once a second.
 func (p *parked) look(now time.Time) {
 	for i := range p.ends {
-		if e := &p.ends[i]; len(e.out) > 0 && now.Sub(e.since) > p.timeout {
+		if e := &p.ends[i]; len(e.out) > 0 && now.UnixNano()-e.since > int64(p.timeout) {
 			to := e.other().from
 			e.out = nil
 			p.laneEnded(to, fmt.Errorf("write to %s: %w", to.name(!to.fromClient), os.ErrDeadlineExceeded))
@@ -269,10 +272,10 @@ func (p *parked) finish(err error) {
 	for i := range p.ends {
 		_ = unix.Close(int(p.ends[i].fd)) // nobody can be told
 	}
-	shells, t, lot := p.shells, p.t, p.loop.lot
+	shell, t, lot := p.shell, p.t, p.loop.lot
 	go func() { // it may wait for others
-		for _, nc := range shells {
-			_ = nc.Close()
+		if shell != nil {
+			_ = shell.Close()
 		}
 		lot.ended(t, err)
 	}()

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"io"
 	"net"
 	"runtime"
 	"sync"
@@ -28,7 +29,8 @@ type parking struct {
 // take parks a tunnel, and returns false when its connections are not plain TCP, or the
 // system lacks something.
 func (k *parking) take(l *Lot, t *Tunnel, cfg *Config) bool {
-	client, server := plain(cfg.Client), plain(cfg.Server)
+	client, _ := plain(cfg.Client).(*net.TCPConn)
+	server, _ := cfg.Server.(*net.TCPConn)
 	if client == nil || server == nil {
 		return false
 	}
@@ -49,15 +51,16 @@ func (k *parking) take(l *Lot, t *Tunnel, cfg *Config) bool {
 	_ = client.Close() // the descriptors are ours now
 	_ = server.Close()
 	p := &parked{t: t, loop: lp, timeout: orElse(cfg.WriteTimeout, writeTimeout)}
-	for _, nc := range []net.Conn{cfg.Client, cfg.Server} {
-		if _, bare := nc.(*net.TCPConn); !bare {
-			p.shells = append(p.shells, nc)
-		}
+	if _, bare := cfg.Client.(*net.TCPConn); !bare {
+		p.shell = cfg.Client
 	}
-	p.ends[atClient] = end{p: p, fd: int32(a), from: &t.up, first: cfg.ClientBuffered}
-	p.ends[atServer] = end{p: p, fd: int32(b), from: &t.down, first: cfg.ServerBuffered}
+	if s, ok := cfg.Client.(interface{ Part() io.Closer }); ok {
+		p.shell = s.Part()
+	}
+	p.ends[atClient] = end{p: p, fd: int32(a), from: &t.up}
+	p.ends[atServer] = end{p: p, fd: int32(b), from: &t.down}
 	t.up.out, t.down.out = &p.ends[atServer], &p.ends[atClient]
-	lp.arrive(p)
+	lp.arrive(arrival{p, [2][]byte{cfg.ClientBuffered, cfg.ServerBuffered}})
 	return true
 }
 
@@ -123,14 +126,12 @@ func (k *parking) close() {
 	k.running.Wait()
 }
 
-// plain is the TCP connection that nc is, or is a mere wrapper of, as it says by a method
-// Direct() net.Conn; nil when bytes are changed between.
-func plain(nc net.Conn) *net.TCPConn {
+// plain is nc, or the connection that it is a mere wrapper of.
+func plain(nc net.Conn) net.Conn {
 	if w, ok := nc.(interface{ Direct() net.Conn }); ok {
-		nc = w.Direct()
+		return w.Direct()
 	}
-	tc, _ := nc.(*net.TCPConn)
-	return tc
+	return nc
 }
 
 // duplicate makes a second descriptor of a connection, which does not block, as the first.

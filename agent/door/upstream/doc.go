@@ -1,6 +1,6 @@
 // Package upstream is the door's HTTP/1.1 client: it writes one request to an
-// engine (or to another agent's door), reads one answer strictly, keeps the
-// connections that may be used again, and runs the WebSocket tunnel after a 101.
+// engine (or to another agent's door), reads one answer strictly, and keeps the
+// connections that may be used again. That of a 101 it hands over.
 //
 //	            +---------------------- Pool (one per destination) ----------+
 //	RoundTrip ->| idle, newest first -> healthy? --no--> dial                 |
@@ -11,7 +11,7 @@
 //	            +--------------------------|----------------------------------+
 //	                                       | 101
 //	                                       v
-//	          client <==== Tunnel: frame headers only, pings, close ====> engine
+//	                               the bare connection
 //
 // What is written comes from the parsed form and is checked field by field, so
 // nothing that a client sent can end a line. What is read is refused rather than
@@ -22,6 +22,6 @@
 // asked for, so that a busy connection does not pay for arming it on every read.
 //
 // The package takes its connections from a dial function, starts a goroutine only
-// for a request body, for an idle connection that cannot be asked for its health,
-// and for the two directions of a tunnel, and waits for every one of them.
+// for a request body and for an idle connection that cannot be asked for its health,
+// and waits for every one of them.
 package upstream

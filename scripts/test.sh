@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 export CGO_ENABLED=0
 mode=${1:-full}
 
-step() { printf '\n== %s\n' "$*"; }
+step() { printf '\n== %s (%d s so far)\n' "$*" "$SECONDS"; }
 skip() { printf 'SKIPPED: %s\n' "$*"; }
 
 step "format"
@@ -56,3 +56,15 @@ if [ "$mode" = full ]; then
   fi
 fi
 go test $race -timeout 8m ./...
+
+# Ten minutes are all that there is: what a slow machine leaves no time for is skipped aloud.
+if [ "$mode" = full ]; then
+  step "fuzz"
+  if [ "$SECONDS" -lt 430 ]; then
+    code=0
+    timeout 130 ./scripts/fuzz.sh --for 60s || code=$?
+    if [ "$code" -eq 124 ]; then skip "fuzzing was cut short: this machine is slow"; elif [ "$code" -ne 0 ]; then exit "$code"; fi
+  else
+    skip "fuzzing: $SECONDS s have passed; ./scripts/fuzz.sh --for 60s"
+  fi
+fi

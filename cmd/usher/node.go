@@ -14,6 +14,7 @@ import (
 
 func (p *program) nodeCommand() *cli.Command {
 	reason := text("reason", "TEXT", "why, for whoever looks later")
+	self := toggle("self", "the node that answers, in the stead of NODE: on its own machine that one")
 	return &cli.Command{
 		Name: "node", Usage: "list, change, drain and remove nodes",
 		Subcommands: []*cli.Command{
@@ -32,16 +33,19 @@ func (p *program) nodeCommand() *cli.Command {
 			{
 				Name: "drain", Usage: "let a node keep its sessions and take no new ones", ArgsUsage: "NODE",
 				Description: "Waits until the node itself says that its last session has ended, and shows how many are left. When the node does not answer it fails: the sessions are gone with the node, or it is only cut off.",
-				Flags:       []cli.Flag{lasting(period("deadline", "after which the sessions that are left are moved, at most 720h; none by default"), maxDrain), reason, detach()},
-				Action:      p.action(exactly(1), (*call).nodeDrain),
+				Flags: []cli.Flag{
+					lasting(period("deadline", "after which the sessions that are left are moved, at most 720h; none by default"), maxDrain), reason, detach(), self,
+					toggle("then-standby", "when no session is left, put the node on standby; this command has to wait for it"),
+				},
+				Action: p.action(between(0, 1), (*call).nodeDrain),
 			},
 			{
-				Name: "activate", Usage: "let a node take sessions", ArgsUsage: "NODE", Flags: []cli.Flag{reason},
-				Action: p.action(exactly(1), func(c *call) error { return c.nodeState(c.api.Activate) }),
+				Name: "activate", Usage: "let a node take sessions", ArgsUsage: "NODE", Flags: []cli.Flag{reason, self},
+				Action: p.action(between(0, 1), func(c *call) error { return c.nodeState(c.api.Activate) }),
 			},
 			{
-				Name: "standby", Usage: "let a node take no sessions until it is activated", ArgsUsage: "NODE", Flags: []cli.Flag{reason},
-				Action: p.action(exactly(1), func(c *call) error { return c.nodeState(c.api.Standby) }),
+				Name: "standby", Usage: "let a node take no sessions until it is activated", ArgsUsage: "NODE", Flags: []cli.Flag{reason, self},
+				Action: p.action(between(0, 1), func(c *call) error { return c.nodeState(c.api.Standby) }),
 			},
 			{
 				Name: "remove", Usage: "take a node out of the cluster for good", ArgsUsage: "NODE",
@@ -57,6 +61,18 @@ func (p *program) nodeCommand() *cli.Command {
 const maxDrain = 30 * 24 * time.Hour
 
 func (c *call) arg(n int) string { return c.cli.Args().Get(n) }
+
+// nodeOrSelf is the argument NODE, or with --self the node that answers.
+func (c *call) nodeOrSelf() (string, error) {
+	if !c.cli.Bool("self") {
+		return c.arg(0), exactly(1).check(c.cli)
+	}
+	if name := c.arg(0); name != "" {
+		return "", usage("leave out one of them", "NODE (%s) and --self name a node each", name)
+	}
+	s, err := ask(c, func(ctx context.Context) (admin.Status, error) { return c.api.Status(ctx, admin.Stale()) })
+	return string(s.Node.ID), err
+}
 
 func (c *call) nodeList() error {
 	l, err := listAll(c, c.api.Nodes)
@@ -206,8 +222,12 @@ func words(s string) []string {
 type stateFunc func(context.Context, string, admin.StateChange, ...admin.Option) (admin.Node, error)
 
 func (c *call) nodeState(set stateFunc) error {
+	name, err := c.nodeOrSelf()
+	if err != nil {
+		return err
+	}
 	n, err := ask(c, func(ctx context.Context) (admin.Node, error) {
-		return set(ctx, c.arg(0), admin.StateChange{Reason: c.cli.String("reason"), Deadline: admin.Duration(c.cli.Duration("deadline"))})
+		return set(ctx, name, admin.StateChange{Reason: c.cli.String("reason"), Deadline: admin.Duration(c.cli.Duration("deadline"))})
 	})
 	if err != nil {
 		return err

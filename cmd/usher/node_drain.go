@@ -14,11 +14,19 @@ import (
 const drainPatience = 15
 
 func (c *call) nodeDrain() error {
-	if c.cli.Bool("detach") {
+	after := c.cli.Bool("then-standby")
+	switch detached := c.cli.Bool("detach"); {
+	case detached && after:
+		return usage("leave out one of them", "--then-standby has to wait for the last session, and --detach does not wait")
+	case detached:
 		return c.nodeState(c.api.Drain)
 	}
+	name, err := c.nodeOrSelf()
+	if err != nil {
+		return err
+	}
 	n, err := ask(c, func(ctx context.Context) (admin.Node, error) {
-		return c.api.Drain(ctx, c.arg(0), admin.StateChange{Reason: c.cli.String("reason"), Deadline: admin.Duration(c.cli.Duration("deadline"))})
+		return c.api.Drain(ctx, name, admin.StateChange{Reason: c.cli.String("reason"), Deadline: admin.Duration(c.cli.Duration("deadline"))})
 	})
 	if err != nil {
 		return err
@@ -36,11 +44,18 @@ func (c *call) nodeDrain() error {
 		}
 		return over, err
 	})
+	is := ""
+	if err == nil && after {
+		is = ", and is on standby now"
+		n, err = ask(c, func(ctx context.Context) (admin.Node, error) {
+			return c.api.Standby(ctx, string(n.ID), admin.StateChange{Reason: c.cli.String("reason")})
+		})
+	}
 	if err != nil {
 		return err
 	}
 	return c.emit(c.cli, n, func(o *printer) {
-		o.line("%s is drained after %s: no session is left", n.Name, span(c.now().Sub(began).Round(time.Second)))
+		o.line("%s is drained after %s: no session is left%s", n.Name, span(c.now().Sub(began).Round(time.Second)), is)
 	})
 }
 

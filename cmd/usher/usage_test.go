@@ -14,7 +14,7 @@ func TestUsageGolden(t *testing.T) {
 		"status --timeout soon", "status --timeout 0s", "status --timeout 9ms", "node set bi-1", "node set bi-1 --weight heavy", "task add x --document d",
 		"task add x --every 1h", "task add x --document d --every 1h --cron '* * * * *'", "task add x --document d --every 1h --start soon",
 		"completion tcsh", "engine", "engine --documents /absent/dir", "demo --nodes 10", "demo extra", "demo --port-base 80",
-		"status --address ftp://x", "node drain n --deadline -3s", "node drain n --deadline 0s", "node drain n --deadline 9999h --detach",
+		"status --address ftp://x", "node drain n --deadline -3s", "node drain", "node drain n --self", "node drain n --detach --then-standby", "node activate", "node drain n --deadline 0s", "node drain n --deadline 9999h --detach",
 		"node set n --weight 0", "node set n --priority -1", "join-token create --uses 0", "join-token create --uses -1", "join-token create --uses 1001",
 		"join-token create --ttl 9000h", "join-token create --ttl 0s", "token create a --ttl 99999h", "token create a --ttl -1s",
 		"setting history --limit 0", "setting history --limit -4", "task history t --limit 1001", "task add x --document d --every 0s",

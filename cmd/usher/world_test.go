@@ -113,11 +113,13 @@ func (a *fakeAPI) fill() {
 	a.on("GET /v1/nodes/bi-1", node1())
 	a.on("PATCH /v1/nodes/bi-1", node1())
 	a.on("DELETE /v1/nodes/"+string(id1), struct{}{})
-	a.on("POST /v1/nodes/bi-1/drain", drained(nil))
+	for _, n := range []string{"bi-1", string(id1)} {
+		a.on("POST /v1/nodes/"+n+"/drain", drained(nil))
+		a.on("POST /v1/nodes/"+n+"/activate", node1())
+		a.on("POST /v1/nodes/"+n+"/standby", node1())
+	}
 	a.on("GET /v1/nodes/"+string(id1), drained(&admin.Count{Revision: drainedAt - 1}), drained(&admin.Count{Sessions: 7, Revision: drainedAt}),
 		drained(&admin.Count{Sessions: 1, Revision: 900}), drained(&admin.Count{Revision: 901}))
-	a.on("POST /v1/nodes/bi-1/activate", node1())
-	a.on("POST /v1/nodes/bi-1/standby", node1())
 	a.on("GET /v1/central", admin.Central{Node: &admin.Ref{ID: id1, Name: "bi-1"}, Term: 5, Quorum: true})
 	a.on("POST /v1/central/move", admin.Central{Node: &admin.Ref{ID: id3, Name: "bi-3"}, Term: 6, Quorum: true})
 	a.on("POST /v1/cluster/rename", admin.Cluster{ID: "7f3c", Name: "new"})

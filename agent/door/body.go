@@ -79,6 +79,8 @@ func (b *body) Read(p []byte) (int, error) {
 	case err == io.EOF:
 		b.err = err
 		b.ended.Store(true) // the server takes the deadline away
+	case err == nil && b.read == b.length:
+		b.ended.Store(true) // who counts does not ask for the end
 	case err != nil:
 		// A deadline that has not passed is one that stop has moved. Others that wait for the
 		// same bytes may give up in the same second.

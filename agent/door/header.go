@@ -40,6 +40,9 @@ func forwardHeader(r *http.Request, c client, cookies []string) http.Header {
 		}
 	}
 	upstream.CleanHeader(h)
+	if !r.ProtoAtLeast(1, 1) {
+		delete(h, "Expect") // it knows no interim answers (RFC 9110 10.1.1)
+	}
 	if len(cookies) > 0 {
 		h["Cookie"] = cookies
 	}

@@ -114,20 +114,27 @@ func (c *control) chunked(f *Fields, minor uint8) (bool, error) {
 		return false, bad(at, "Transfer-Encoding is repeated")
 	case EqualFold(v, "chunked"):
 		return true, nil
-	case len(v) == 0, containsChunked(v):
-		return false, bad(at, "Transfer-Encoding is not exactly chunked")
+	case codedBefore(v):
+		return false, fault(501, at, "Transfer-Encoding is not known here")
 	}
-	return false, fault(501, at, "Transfer-Encoding is not known here")
+	return false, bad(at, "Transfer-Encoding is not exactly chunked")
 }
 
-func containsChunked(v []byte) bool {
-	const word = "chunked"
-	for i := 0; i+len(word) <= len(v); i++ {
-		if EqualFold(v[i:i+len(word)], word) {
-			return true
+// codedBefore reports whether v is a list of codings that ends with chunked, and has it there
+// alone: the message has an end, and is only not understood (RFC 9112 6.1). Of all others nobody
+// knows the end (6.3).
+func codedBefore(v []byte) bool {
+	for n := 0; ; n++ {
+		e, rest := element(v)
+		last := EqualFold(e, "chunked")
+		if len(rest) == 0 || last {
+			return last && n > 0 && len(rest) == 0
 		}
+		if !isToken(e) {
+			return false
+		}
+		v = rest
 	}
-	return false
 }
 
 // announced refuses a Trailer that promises fields of framing: it can only be meant to

@@ -14,14 +14,14 @@ cd "$(dirname "$0")/.."
 # bug | verdict that has to fail | run of the laboratory
 rows() {
   cat <<'TABLE'
-consensus-log-not-synced|acknowledged|smoke --seed 3 --steps 4 --faults power-cut-all
-consensus-acknowledged-before-commit|acknowledged|smoke --seed 5 --steps 6 --faults isolate,kill
-consensus-read-without-a-round|linearizability|smoke --seed 4 --steps 6 --faults isolate
-fsm-reads-a-clock|hashes|smoke --seed 6 --steps 3 --faults kill
-scheduler-missed-times-vanish|occurrences|smoke --seed 7 --steps 6 --faults kill-all
-admin-unknown-is-said-to-be-no|refusals|smoke --seed 8 --steps 8 --faults isolate,pause
+consensus-log-not-synced|deaths|smoke --seed 3 --steps 4 --faults power-cut-all
+consensus-acknowledged-before-commit|run|smoke --seed 5 --steps 6 --faults isolate,kill
+consensus-read-without-a-round|linearizability|nightly --runs 1 --nodes 3 --seed 4 --steps 6 --sessions 60 --faults pause
+fsm-reads-a-clock|hashes|smoke --seed 6 --steps 8 --faults kill
+scheduler-missed-times-vanish|occurrences|nightly --runs 1 --nodes 3 --seed 7 --steps 3 --sessions 60 --faults kill-all,power-cut-all
+admin-unknown-is-said-to-be-no|refusals|nightly --runs 1 --nodes 3 --seed 8 --steps 6 --sessions 60 --faults isolate,black-hole
 admin-stale-read-not-labelled|stale reads|smoke --seed 8 --steps 3 --faults isolate
-door-silence-unnoticed|moves|smoke --seed 9 --steps 4 --faults isolate,pause
+door-silence-unnoticed|moves|nightly --runs 1 --nodes 3 --seed 9 --steps 4 --sessions 200 --faults black-hole,pause
 TABLE
 }
 

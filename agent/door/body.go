@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -51,13 +52,30 @@ func newBody(r *http.Request, rc *http.ResponseController, t TrafficSettings, no
 	if !keep || b.length <= 0 || b.length > maxReplay || r.Header["Expect"] != nil {
 		return b, nil
 	}
-	small := make([]byte, b.length)
-	if _, err := io.ReadFull(b, small); err != nil {
-		return b, err
+	return b, b.keep()
+}
+
+// firstKept is how much memory a body gets before any of it has come.
+const firstKept = 4 << 10
+
+// keep reads all of it. It takes memory as the bytes come and not as they are announced:
+// one connection of HTTP/2 can announce a hundred bodies and send none.
+func (b *body) keep() error {
+	small := make([]byte, 0, min(b.length, firstKept))
+	for int64(len(small)) < b.length {
+		small = slices.Grow(small, int(min(b.length-int64(len(small)), int64(max(len(small), firstKept)))))
+		n, err := io.ReadFull(b, small[len(small):min(cap(small), int(b.length))])
+		small = small[:len(small)+n]
+		if errors.Is(err, io.EOF) && len(small) > 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return err
+		}
 	}
 	b.small = small
 	b.ended.Store(true)
-	return b, nil
+	return nil
 }
 
 // Read implements io.Reader with a deadline for progress and the size limit.

@@ -92,6 +92,7 @@ func (d *Door) admit(c *clientConn) bool {
 	err := d.census.enter(addr, d.connectionLimits())
 	if err == nil {
 		c.left = func() { d.census.leave(addr) }
+		c.streams.addr = addr
 		return true
 	}
 	status, code, wait := http.StatusServiceUnavailable, "too_many_connections", 5*time.Second

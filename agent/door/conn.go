@@ -33,6 +33,8 @@ type clientConn struct {
 	judged  *Settings  // by which trusted is so
 	trusted bool
 
+	streams streams // over HTTP/2
+
 	left   func() // counts it out; nil when it was not counted
 	mu     sync.Mutex
 	pins   map[*upstream.Pool]*upstream.Pin

@@ -49,6 +49,7 @@ type Door struct {
 	vigil   vigil // zero is ready
 	metrics *metrics
 	census  census // zero is ready
+	streams census // of requests over HTTP/2 beyond the first one of each connection
 	ids     requestIDs
 	draws   atomic.Uint64 // requests that asked for a line in the access log
 	servers servers

@@ -29,6 +29,7 @@ var (
 	problemTooLarge  = &problem{Status: http.StatusRequestEntityTooLarge, Code: "body_too_large", Title: "The request body is larger than allowed."}
 	problemSlow      = &problem{Status: http.StatusRequestTimeout, Code: "body_stalled", Title: "The request body did not arrive in time."}
 	problemSeat      = &problem{Status: http.StatusPaymentRequired, Code: "no_seat", Title: "No license seat is free for this session."}
+	problemCrowd     = &problem{Status: http.StatusTooManyRequests, Code: "too_many_requests_of_address", Title: "Too many requests of your address are under way.", retry: 5 * time.Second}
 	problemForeign   = &problem{Status: http.StatusForbidden, Code: "cross_site", Title: "Leave from the application's own page."}
 
 	problemNotReady  = &problem{Status: http.StatusServiceUnavailable, Code: "not_ready", Title: "The cluster is starting. Please try again.", retry: 2 * time.Second}
@@ -36,6 +37,7 @@ var (
 	problemNoRule    = &problem{Status: http.StatusServiceUnavailable, Code: "no_engine_allowed", Title: "The rules leave no engine for this.", retry: 30 * time.Second}
 	problemBusy      = &problem{Status: http.StatusServiceUnavailable, Code: "engine_unreachable", Title: "The engine does not take connections now. Please try again.", retry: 2 * time.Second}
 	problemOwner     = &problem{Status: http.StatusServiceUnavailable, Code: "owner_unreachable", Title: "The server of this session cannot be reached now. Please try again.", retry: 1 * time.Second}
+	problemStreams   = &problem{Status: http.StatusServiceUnavailable, Code: "too_many_requests", Title: "Too many requests are under way. Please try again.", retry: 5 * time.Second}
 	problemLost      = &problem{Status: http.StatusBadGateway, Code: "connection_lost", Title: "The connection to the engine was lost before it answered.", retry: 1 * time.Second}
 	problemBadAnswer = &problem{Status: http.StatusBadGateway, Code: "bad_answer", Title: "The engine's answer was not HTTP."}
 	problemTimeout   = &problem{Status: http.StatusGatewayTimeout, Code: "engine_timeout", Title: "The engine did not answer in time."}

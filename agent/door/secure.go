@@ -139,6 +139,18 @@ func (s *secure) serve() error {
 // written as one of HTTP/1.1 in one way only: what an engine gets has passed the same eyes
 // whatever it came by.
 func (d *Door) serveStream(w http.ResponseWriter, r *http.Request) {
+	c := connOf(r)
+	leave, pr := d.admitStream(c)
+	if pr != nil {
+		d.turnDown(w, r, pr)
+		return
+	}
+	defer leave()
+	defer func() {
+		if r.Context().Err() != nil {
+			d.tookBack(c, r)
+		}
+	}()
 	if bad := rewritten(r); bad != nil {
 		d.malformed(w, r, bad)
 		return

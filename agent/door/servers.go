@@ -65,12 +65,16 @@ func (d *Door) counts(nc net.Conn) bool {
 
 // malformed answers what is no HTTP.
 func (d *Door) malformed(w http.ResponseWriter, r *http.Request, bad *http1.Error) {
+	d.turnDown(w, r, problemOf(bad))
+	d.log.Debug().Str(fieldLogClient, r.RemoteAddr).Err(bad).Msg("request refused")
+}
+
+// turnDown answers a request that is not even looked at.
+func (d *Door) turnDown(w http.ResponseWriter, r *http.Request, pr *problem) {
 	p := d.newReply(w, r, d.settings())
-	pr := problemOf(bad)
 	d.metrics.refuse(pr.Code)
 	p.page(pr)
 	d.metrics.answered(p.status, 0)
-	d.log.Debug().Str(fieldLogClient, r.RemoteAddr).Err(bad).Msg("request refused")
 }
 
 // counted keeps the gate, whatever becomes of the request.

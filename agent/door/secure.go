@@ -151,6 +151,9 @@ func (d *Door) serveStream(w http.ResponseWriter, r *http.Request) {
 			d.tookBack(c, r)
 		}
 	}()
+	if !d.patient(r.Context(), c) {
+		return
+	}
 	if bad := rewritten(r); bad != nil {
 		d.malformed(w, r, bad)
 		return

@@ -1,6 +1,7 @@
 package door
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/netip"
@@ -26,6 +27,13 @@ const (
 	resetsPerSecond = 20
 )
 
+// Before that, requests of a connection that has taken back some wait so long for each one
+// more, before anything is done for them: those that are taken back meanwhile cost nothing.
+const (
+	resetsFree   = 20
+	waitPerReset = 10 * time.Millisecond
+)
+
 // streams is what the door knows of a connection of HTTP/2.
 type streams struct {
 	addr   netip.Addr   // that the connection was counted by
@@ -40,16 +48,16 @@ type leak struct {
 	at    time.Time // when it had this level
 }
 
-// pour adds one and reports whether that is more than fits into it.
-func (l *leak) pour(now time.Time, most, perSecond float64) bool {
+// pour adds so much and returns what is in it then.
+func (l *leak) pour(now time.Time, n, perSecond float64) float64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if d := now.Sub(l.at); d > 0 {
 		l.level = max(0, l.level-d.Seconds()*perSecond)
 		l.at = now
 	}
-	l.level++
-	return l.level > most
+	l.level += n
+	return l.level
 }
 
 // streamLimits are those in force: at most a quarter of the descriptors, since each may need
@@ -82,11 +90,33 @@ func (d *Door) admitStream(c *clientConn) (leave func(), pr *problem) {
 	return func() { s.work.Add(-1); d.streams.leave(s.addr) }, nil
 }
 
+// patient lets a request wait if its connection has taken back many. It returns false when
+// this one was, too.
+func (d *Door) patient(ctx context.Context, c *clientConn) bool {
+	wait := resetWait(c.streams.resets.pour(d.cfg.Now(), 0, resetsPerSecond))
+	if wait == 0 {
+		return true
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// resetWait is how long requests wait after so many that were taken back of late.
+func resetWait(resets float64) time.Duration {
+	return time.Duration(max(0, resets-resetsFree) * float64(waitPerReset))
+}
+
 // tookBack counts a request over HTTP/2 that ended before its answer, and ends a connection
 // of which there are too many. Those that the door ended itself, because nobody took the
 // answer, are counted, too.
 func (d *Door) tookBack(c *clientConn, r *http.Request) {
-	if !c.streams.resets.pour(d.cfg.Now(), resetsAtOnce, resetsPerSecond) {
+	if c.streams.resets.pour(d.cfg.Now(), 1, resetsPerSecond) <= resetsAtOnce {
 		return
 	}
 	d.metrics.refuse("too_many_resets")

@@ -1,18 +1,21 @@
 package door
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
-	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httptrace"
 	"net/netip"
+	"runtime"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 )
 
 func TestLeak(t *testing.T) {
@@ -20,18 +23,45 @@ func TestLeak(t *testing.T) {
 	at := time.Unix(1, 0)
 	for i, c := range []struct {
 		after time.Duration
-		over  bool
+		n     float64
+		want  float64
 	}{
-		{0, false}, {0, false}, {0, false}, {0, true}, // 3 fit
-		{time.Second, false}, {0, true}, // 2 of the 4 have gone
-		{time.Hour, false}, {0, false}, {0, false}, {0, true},
-		{-time.Hour, true}, // a clock that goes back empties nothing
+		{0, 1, 1}, {0, 1, 2}, {0, 2, 4}, {0, 0, 4},
+		{time.Second, 1, 3}, {500 * time.Millisecond, 0, 2},
+		{time.Hour, 1, 1},
+		{-time.Hour, 1, 2}, // a clock that goes back empties nothing
 	} {
 		at = at.Add(c.after)
-		if over := l.pour(at, 3.5, 2); over != c.over {
-			t.Errorf("step %d: %v", i, over)
+		if got := l.pour(at, c.n, 2); got != c.want {
+			t.Errorf("step %d: %v, want %v", i, got, c.want)
 		}
 	}
+}
+
+// Who takes back much waits, and for what is taken back meanwhile nothing is done.
+func TestPatient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &Door{cfg: Config{Now: time.Now}}
+		c := &clientConn{}
+		for range resetsFree {
+			c.streams.resets.pour(d.cfg.Now(), 1, resetsPerSecond)
+		}
+		began := time.Now()
+		if !d.patient(t.Context(), c) || time.Since(began) != 0 {
+			t.Errorf("a browser waited %v", time.Since(began))
+		}
+		for range 100 {
+			c.streams.resets.pour(d.cfg.Now(), 1, resetsPerSecond)
+		}
+		if !d.patient(t.Context(), c) || time.Since(began) != 100*waitPerReset {
+			t.Errorf("after 100 too many it waited %v", time.Since(began))
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if d.patient(ctx, c) {
+			t.Error("one that was taken back is served")
+		}
+	})
 }
 
 func TestStreamLimits(t *testing.T) {
@@ -135,45 +165,76 @@ func TestTooManyStreams(t *testing.T) {
 // A connection by which requests are taken back again and again is ended; a browser whose
 // user goes to another page keeps its own.
 func TestTooManyResets(t *testing.T) {
-	engine := newWaiting()
-	now := time.Now()
-	p, client := secureBeside(t, engine.ServeHTTP, func(c *Config) { c.Now = func() time.Time { return now } }) // nothing is forgotten
-	connections := map[net.Conn]int{}
-	takeBack := func() error {
-		ctx, cancel := context.WithCancel(context.Background())
-		defer cancel()
-		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { connections[i.Conn]++ }})
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+p.users[1].Addr().String()+"/", nil)
-		if err != nil {
-			t.Fatal(err)
+	p, client := secureBeside(t, newWaiting().ServeHTTP, func(*Config) {})
+	config := client.Transport.(*http.Transport).TLSClientConfig.Clone()
+	config.NextProtos = []string{"h2"}
+	conn, err := tls.Dial("tcp", p.users[1].Addr().String(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	_, _ = io.WriteString(conn, http2.ClientPreface)
+	frames := http2.NewFramer(conn, conn)
+	_ = frames.WriteSettings()
+	var head bytes.Buffer
+	fields := hpack.NewEncoder(&head)
+	for _, f := range [][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", "app.example"}, {":path", "/"}} {
+		_ = fields.WriteField(hpack.HeaderField{Name: f[0], Value: f[1], Sensitive: true}) // the same bytes each time
+	}
+	stream := uint32(1)
+	takeBack := func(n int) error {
+		for range n {
+			_ = frames.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: head.Bytes(), EndStream: true, EndHeaders: true})
+			_ = frames.WriteRSTStream(stream, http2.ErrCodeCancel)
+			stream += 2
 		}
-		go func() {
-			select {
-			case <-engine.come:
-				cancel()
-			case <-ctx.Done():
+		_ = frames.WritePing(false, [8]byte{1}) // what fails has failed for the reader, too
+		for {
+			f, err := frames.ReadFrame()
+			if err != nil {
+				return err
 			}
-		}()
-		resp, err := client.Do(r)
-		if err == nil {
-			resp.Body.Close()
-			t.Fatal("a request that was taken back is answered")
-		}
-		return err
-	}
-	for range resetsAtOnce {
-		if err := takeBack(); !errors.Is(err, context.Canceled) {
-			t.Fatalf("a request that is taken back: %v", err)
+			if f, is := f.(*http2.PingFrame); is && f.IsAck() { // all before it has been seen
+				untilIdle(t, p.doors[1])
+				return nil
+			}
 		}
 	}
-	if len(connections) != 1 {
-		t.Errorf("a browser had %d connections", len(connections))
-	}
-	for range resetsAtOnce { // the door counts a moment later
-		if len(connections) > 1 {
-			return
+	const atOnce = 50 // more than 100 would not even be begun with
+	for range resetsAtOnce / atOnce {
+		if err := takeBack(atOnce); err != nil {
+			t.Fatalf("a browser's connection: %v", err)
 		}
-		_ = takeBack() // the connection may end before it
 	}
-	t.Errorf("the connection is still there: %v", connections)
+	if err := takeBack(0); err != nil {
+		t.Fatalf("a browser's connection: %v", err)
+	}
+	for range resetsAtOnce / atOnce {
+		if err = takeBack(atOnce); err != nil {
+			break
+		}
+	}
+	if err == nil || isTimeoutError(err) {
+		t.Errorf("the connection is still there: %v", err)
+	}
+}
+
+// untilIdle returns when no request over HTTP/2 is under way.
+func untilIdle(t *testing.T, d *Door) {
+	t.Helper()
+	working := func() (n int32) {
+		s := d.servers.secure
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, c := range s.conns {
+			n += c.streams.work.Load()
+		}
+		return n
+	}
+	for began := time.Now(); working() > 0; runtime.Gosched() {
+		if time.Since(began) > 20*time.Second {
+			t.Fatal("requests that were taken back go on")
+		}
+	}
 }

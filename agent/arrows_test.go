@@ -16,7 +16,7 @@ const module = "github.com/ushercluster/usher/"
 // with the exceptions below. Siblings never import each other.
 var layers = map[string]int{
 	"transport": 0, "transport/memnet": 0, "fsm": 0, "agent/peer": 0, "agent/logs": 0,
-	"agent/http1": 0, "agent/backup": 0, "agent/scrub": 0, "agent/durable": 0,
+	"agent/http1": 0, "agent/proxyproto": 0, "agent/backup": 0, "agent/scrub": 0, "agent/durable": 0,
 	"agent/doctor": 1, "agent/doctor/probe": 1,
 	"agent/placement": 1, "agent/membership": 1, "agent/consensus": 1, "agent/identity": 1,
 	"agent/config": 1, "agent/engine": 1, "agent/engine/builtin": 1, "agent/door/upstream": 1, "agent/door/tunnel": 1, "agent/door/serve": 1, "agent/certs": 1, "agent/consensus/pulse": 1,

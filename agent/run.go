@@ -243,7 +243,8 @@ func (a *Agent) openDoor() error {
 	}
 	d, err := door.Open(door.Config{
 		Self: a.self, Users: a.users, Local: local, TLS: a.doorTLS(), Redirect: a.redirect,
-		Descriptors: userDescriptors(),
+		ProxyProtocol: a.cfg.Door.ProxyProtocol,
+		Descriptors:   userDescriptors(),
 		Peers: door.Peers{
 			Listener: a.port.Listen(transport.ProtoSession),
 			Remote:   func(c net.Conn) peer.ID { id, _ := remoteID(c); return id },

@@ -50,6 +50,8 @@ type Door struct {
 	TLSCerts []string // PEM files, the leaf first; none: in cleartext
 	TLSKeys  []string // PEM files, in the same order
 	Redirect string   // host:port where users who come in cleartext are sent to TLS; "" for none
+
+	ProxyProtocol bool // users come through trusted proxies that say so, and in no other way
 }
 
 // API is where operators arrive.

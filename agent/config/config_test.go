@@ -47,8 +47,11 @@ func load(t *testing.T, text string) Layer {
 }
 
 func TestEveryFieldCanBeSetByEverySource(t *testing.T) {
-	// The duration fields need a duration, the rest takes any text.
+	// The duration fields need a duration, switches one of two words, the rest takes any text.
 	value := func(f Field) string {
+		if f.Switch() {
+			return "true"
+		}
 		if _, ok := f.at(new(Config)).(*time.Duration); ok {
 			return "7s"
 		}
@@ -211,6 +214,8 @@ func TestPrintLoadsBack(t *testing.T) {
 			flags[f.Flag] = []string{"a: b", "#c", "12"}
 		} else if f.Flag == "stop-timeout" || f.Flag == "election-timeout" {
 			flags[f.Flag] = []string{"1m1s"}
+		} else if f.Switch() {
+			flags[f.Flag] = []string{"true"}
 		} else {
 			flags[f.Flag] = []string{"yes # no: " + f.Flag}
 		}

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -18,7 +19,13 @@ type Field struct {
 	Many   bool   // takes several values; separated by commas in the environment
 	Hidden bool   // left out of help, and of Print while it has its default
 
-	at func(*Config) any // *string, *[]string or *time.Duration
+	at func(*Config) any // *string, *[]string, *time.Duration or *bool
+}
+
+// Switch reports whether a field is true or false: its flag needs no value.
+func (f Field) Switch() bool {
+	_, ok := f.at(new(Config)).(*bool)
+	return ok
 }
 
 // Fields lists every field, in the order in which people read them.
@@ -64,6 +71,8 @@ func doorFields() []Field {
 			at: func(c *Config) any { return &c.Door.TLSKeys }},
 		{Key: "door.redirect", Flag: "door-redirect", Env: "USHER_DOOR_REDIRECT", Value: "HOST:PORT", Help: "where users who come without TLS are sent to the door",
 			at: func(c *Config) any { return &c.Door.Redirect }},
+		{Key: "door.proxy_protocol", Flag: "door-proxy-protocol", Env: "USHER_DOOR_PROXY_PROTOCOL", Value: "true|false", Help: "users come through proxies in door.trusted_networks that send PROXY protocol headers (version 1 or 2), and in no other way",
+			at: func(c *Config) any { return &c.Door.ProxyProtocol }},
 		{Key: "api.listen", Flag: "api", Env: "USHER_API", Value: "HOST:PORT", Help: `where the admin API listens; "off" for the socket alone; beyond loopback it needs --api-cert and --api-key`,
 			at: func(c *Config) any { return &c.API.Listen }},
 		{Key: "api.socket", Flag: "socket", Env: "USHER_SOCKET", Value: "PATH", Help: `Unix socket of the admin API; "off" for none`,
@@ -116,6 +125,14 @@ func (f Field) set(c *Config, texts []string) error {
 		}
 		*p = d
 		return nil
+	case *bool:
+		switch text := last(texts); text {
+		case "true", "false":
+			*p = text == "true"
+			return nil
+		default:
+			return fmt.Errorf("%q is neither true nor false", clip(text))
+		}
 	case *string:
 		*p = last(texts)
 		return nil
@@ -130,6 +147,8 @@ func (f Field) texts(c Config) []string {
 		return *p
 	case *time.Duration:
 		return []string{p.String()}
+	case *bool:
+		return []string{strconv.FormatBool(*p)}
 	case *string:
 		return []string{*p}
 	}

@@ -40,7 +40,11 @@ func Merge(layers ...Layer) (Config, Origins, error) {
 			}
 			origins[f.Key] = v.Origin
 			if err := f.set(&c, v.Texts); err != nil {
-				problems = append(problems, Problem{Key: f.Key, Where: v.Origin, What: err.Error(), Next: "write it like 500ms, 30s or 1h30m"})
+				next := "write it like 500ms, 30s or 1h30m"
+				if f.Switch() {
+					next = "write true or false"
+				}
+				problems = append(problems, Problem{Key: f.Key, Where: v.Origin, What: err.Error(), Next: next})
 			}
 			break
 		}

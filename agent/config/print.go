@@ -58,6 +58,9 @@ func (f Field) node(c Config) *yaml.Node {
 		if v == "" && (f.Key == "api.listen" || f.Key == "api.socket") {
 			v = Off
 		}
+		if f.Switch() {
+			return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: v}
+		}
 		return text(mask(v))
 	}
 	n := &yaml.Node{Kind: yaml.SequenceNode}

@@ -127,12 +127,18 @@ type visitor struct {
 	buf     []byte
 }
 
-func (p *pair) visitor(tb testing.TB, at int) *visitor {
+func (p *pair) visitor(tb testing.TB, at int) *visitor { return p.visitorVia(tb, at, "") }
+
+// visitorVia comes through a proxy that sends that header.
+func (p *pair) visitorVia(tb testing.TB, at int, header string) *visitor {
 	c, err := net.Dial("tcp", p.users[at].Addr().String())
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = c.Close() })
+	if _, err := c.Write([]byte(header)); err != nil {
+		tb.Fatal(err)
+	}
 	v := &visitor{tb: tb, c: c, buf: make([]byte, 8<<10)}
 	v.request = []byte("GET /doc/sales/x HTTP/1.1\r\nHost: app\r\n\r\n")
 	first := string(v.visit())

@@ -102,8 +102,12 @@ type Config struct {
 	// have to be set: versions below 1.2 are not spoken, and the door chooses the protocols.
 	TLS      *tls.Config
 	Redirect net.Listener // with TLS: users who come here in cleartext are sent to Users; the door closes it; may be nil
-	Peers    Peers
-	Local    []Engine // may be empty: a door only
+	// ProxyProtocol says that users come through proxies in Settings.TrustedNetworks, which
+	// pass their connections on and say whose they are. They have to, on Users and Redirect,
+	// and nobody else is served.
+	ProxyProtocol bool
+	Peers         Peers
+	Local         []Engine // may be empty: a door only
 
 	Directory func() *Directory // cheap, called per request; nil while there is none
 	Settings  func() *Settings  // cheap, called per request; a new pointer after each change

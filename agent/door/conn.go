@@ -10,6 +10,7 @@ import (
 
 	"github.com/ushercluster/usher/agent/door/upstream"
 	"github.com/ushercluster/usher/agent/peer"
+	"github.com/ushercluster/usher/agent/proxyproto"
 )
 
 // maxChecked bounds the cookies remembered of a connection: those of every
@@ -23,6 +24,7 @@ type clientConn struct {
 	net.Conn
 	agent  peer.ID // who is at the other end; "" for users
 	secure bool
+	told   *proxyproto.Header // what a proxy said of it; nil when none did
 
 	// checked are tokens by cookie name and value: checked once, then compared. Under mu,
 	// but on the short way: there is one request at a time then.
@@ -154,7 +156,7 @@ func (c *clientConn) known(name string, value []byte) (token, bool) {
 	return token{}, false
 }
 
-// addr is the address at the other end, in both forms.
+// addr is the address at the other end, in both forms, as RemoteAddr has it.
 func (c *clientConn) addr() clientAddr {
 	if c.remote.text == nil {
 		a := hostAddr(c.RemoteAddr().String())
@@ -166,7 +168,7 @@ func (c *clientConn) addr() clientAddr {
 // trusts reports whether the other end may speak for users.
 func (c *clientConn) trusts(set *Settings) bool {
 	if c.judged != set {
-		c.judged, c.trusted = set, inNetworks(c.addr().addr, set.TrustedNetworks)
+		c.judged, c.trusted = set, inNetworks(c.addr().addr, c.networks(set))
 	}
 	return c.trusted
 }

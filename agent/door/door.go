@@ -19,6 +19,7 @@ import (
 	"github.com/ushercluster/usher/agent/door/serve"
 	"github.com/ushercluster/usher/agent/door/tunnel"
 	"github.com/ushercluster/usher/agent/door/upstream"
+	"github.com/ushercluster/usher/agent/logs"
 	"github.com/ushercluster/usher/agent/peer"
 	"github.com/ushercluster/usher/agent/placement"
 )
@@ -50,6 +51,7 @@ type Door struct {
 	metrics *metrics
 	census  census // zero is ready
 	streams census // of requests over HTTP/2 beyond the first one of each connection
+	damper  logs.Damper
 	ids     requestIDs
 	draws   atomic.Uint64 // requests that asked for a line in the access log
 	servers servers

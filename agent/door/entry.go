@@ -85,7 +85,7 @@ func (x *exchange) run() {
 	if x.r.Host == "" { // HTTP/1.0: the name of this server is the address it was found by
 		x.r.Host = x.conn.LocalAddr().String()
 	}
-	x.client = identify(x.r, x.conn.secure, x.set.TrustedNetworks)
+	x.client = identify(x.r, x.conn.secure, x.conn.networks(x.set))
 	if x.client.secure {
 		x.reply.hsts = x.set.HSTS
 	}

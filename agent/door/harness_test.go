@@ -52,6 +52,8 @@ type site struct {
 	registry *prometheus.Registry // of the first node
 	tick     chan struct{}
 	wait     sync.WaitGroup
+
+	configure func(*node, *Config)
 }
 
 type node struct {
@@ -73,8 +75,14 @@ type node struct {
 // bubble runs f with a site of n nodes in fake time and takes it down again.
 func bubble(t *testing.T, n int, f func(s *site)) {
 	t.Helper()
+	bubbleWith(t, n, func(*node, *Config) {}, f)
+}
+
+// bubbleWith lets configure see the configuration of each door.
+func bubbleWith(t *testing.T, n int, configure func(*node, *Config), f func(s *site)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t, n)
+		s := newSite(t, n, configure)
 		f(s)
 		s.close()
 		if left := s.net.Conns(); left > 0 {
@@ -83,12 +91,12 @@ func bubble(t *testing.T, n int, f func(s *site)) {
 	})
 }
 
-func newSite(t *testing.T, n int) *site {
+func newSite(t *testing.T, n int, configure func(*node, *Config)) *site {
 	s := &site{
 		t: t, net: memnet.New(), settings: DefaultSettings(), keys: []Key{{ID: 7, Key: [32]byte{1, 2, 3}}},
 		status: map[peer.ID]peer.Status{}, state: map[peer.ID]peer.State{},
 		reports: map[peer.EngineID]peer.EngineLoad{}, reported: map[peer.ID]time.Time{}, tick: make(chan struct{}),
-		registry: prometheus.NewRegistry(),
+		registry: prometheus.NewRegistry(), configure: configure,
 	}
 	s.users = s.net.Host("users", "10.9.0.1")
 	for i := range n {
@@ -182,6 +190,7 @@ func (s *site) start(nd *node) {
 			cfg.Registerer = s.registry
 		}
 	}
+	s.configure(nd, &cfg)
 	d, err := Open(cfg)
 	if err != nil {
 		s.t.Fatal(err)

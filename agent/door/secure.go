@@ -140,6 +140,9 @@ func (s *secure) serve() error {
 // whatever it came by.
 func (d *Door) serveStream(w http.ResponseWriter, r *http.Request) {
 	c := connOf(r)
+	if c.told != nil { // net/http has asked the connection below
+		r.RemoteAddr = c.RemoteAddr().String()
+	}
 	leave, pr := d.admitStream(c)
 	if pr != nil {
 		d.turnDown(w, r, pr)

@@ -60,7 +60,7 @@ func (d *Door) counts(nc net.Conn) bool {
 		_ = nc.Close()
 		return false
 	}
-	return d.admit(c)
+	return d.introduced(c) && d.admit(c)
 }
 
 // malformed answers what is no HTTP.

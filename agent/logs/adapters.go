@@ -30,7 +30,7 @@ func HCLog(l zerolog.Logger, quiet ...error) hclog.Logger {
 type sink struct {
 	log   zerolog.Logger
 	quiet []error
-	damp  damper
+	damp  Damper
 }
 
 // Accept implements hclog.SinkAdapter.
@@ -75,7 +75,7 @@ func (s *sink) level(level hclog.Level, msg string, args []any) (zerolog.Level, 
 	if level == hclog.Error && !network(args) {
 		return zerolog.ErrorLevel, 0
 	}
-	show, before := s.damp.see(msg+" "+aboutPeer(args), time.Now())
+	show, before := s.damp.See(msg+" "+aboutPeer(args), time.Now())
 	if !show {
 		return zerolog.DebugLevel, 0
 	}

@@ -17,9 +17,9 @@ const (
 	dampKinds = 1024 // kinds of lines that are remembered
 )
 
-// damper lets one line of a kind pass in a minute. The zero value is ready; it is
+// Damper lets one line of a kind pass in a minute. The zero value is ready; it is
 // safe for concurrent use.
-type damper struct {
+type Damper struct {
 	mu    sync.Mutex
 	kinds map[string]*dampened
 }
@@ -29,9 +29,9 @@ type dampened struct {
 	hidden uint64
 }
 
-// see reports whether a line is shown now, and if so how many of its kind were not
+// See reports whether a line is shown now, and if so how many of its kind were not
 // since the last one that was.
-func (d *damper) see(kind string, now time.Time) (show bool, hidden uint64) {
+func (d *Damper) See(kind string, now time.Time) (show bool, hidden uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	k := d.kinds[kind]

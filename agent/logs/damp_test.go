@@ -89,9 +89,9 @@ func TestDampingEnds(t *testing.T) {
 }
 
 func TestDamperIsBounded(t *testing.T) {
-	var d damper
+	var d Damper
 	for i := range 10 * dampKinds {
-		d.see(fmt.Sprint(i), time.Now())
+		d.See(fmt.Sprint(i), time.Now())
 		if len(d.kinds) > dampKinds {
 			t.Fatal(len(d.kinds))
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"strconv"
 
 	"github.com/urfave/cli/v2"
 
@@ -40,6 +41,8 @@ func given(c *cli.Context) map[string][]string {
 	for _, f := range config.Fields() {
 		switch {
 		case !c.IsSet(f.Flag):
+		case f.Switch():
+			out[f.Flag] = []string{strconv.FormatBool(c.Bool(f.Flag))}
 		case f.Many:
 			out[f.Flag] = c.StringSlice(f.Flag)
 		default:

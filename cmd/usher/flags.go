@@ -66,6 +66,12 @@ func configFlags(only ...string) []cli.Flag {
 		if len(only) > 0 && !slices.Contains(only, f.Flag) {
 			continue
 		}
+		if f.Switch() {
+			s := toggle(f.Flag, f.Help+" [$"+f.Env+"]")
+			s.Hidden = f.Hidden
+			flags = append(flags, s)
+			continue
+		}
 		usage := "`" + f.Value + "` " + f.Help
 		if d := defaults[f.Key].Texts; len(d) == 1 && d[0] != "" {
 			usage += " (default " + d[0] + ")"

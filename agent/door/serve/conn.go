@@ -25,7 +25,7 @@ type Conn struct {
 	direct net.Conn // nc, or what that is a mere wrapper of
 	reader *http1.Reader
 	ctx    context.Context // of the whole connection
-	remote string          // nc.RemoteAddr(), made once
+	remote string          // nc.RemoteAddr(), made once, after Begin
 
 	word  atomic.Int64 // what it does: see state.go
 	watch atomic.Pointer[watch]
@@ -56,9 +56,6 @@ func newConn(s *Server, nc net.Conn) *Conn {
 	c.reader = http1.NewReader(c.direct, s.cfg.Buffers)
 	if s.cfg.Context != nil {
 		c.ctx = s.cfg.Context(nc)
-	}
-	if a := nc.RemoteAddr(); a != nil {
-		c.remote = a.String()
 	}
 	return c
 }
@@ -107,6 +104,9 @@ func (c *Conn) run() {
 			c.leave()
 			return
 		}
+	}
+	if a := c.nc.RemoteAddr(); a != nil {
+		c.remote = a.String()
 	}
 	for ok := c.enter(idle, c.s.idle); ok && !c.s.isClosing(); {
 		ok = c.next()

@@ -20,7 +20,8 @@ import (
 type Config struct {
 	// Begin, if not nil, is called first with a connection, in its goroutine and under the
 	// limit of a head: for handshakes. It returns false when the connection is not for this
-	// server: then Begin has closed it, or given it to somebody else.
+	// server: then Begin has closed it, or given it to somebody else. RemoteAddr is asked
+	// after it.
 	Begin func(net.Conn) bool
 	// Context makes the context of a connection's requests; nil is the background.
 	Context func(net.Conn) context.Context

@@ -62,7 +62,7 @@ func newMetrics(reg prometheus.Registerer, d *Door) (*metrics, error) {
 	}
 	m := &metrics{
 		requests:   vec("requests_total", "Requests of users, by class of the answer (1xx to 5xx, none).", "class"),
-		refused:    vec("refused_total", "Requests that the door answered itself, and cookies that it did not take, by code.", "reason"),
+		refused:    vec("refused_total", "Requests that the door answered itself, and cookies and connections that it did not take, by code.", "reason"),
 		placements: vec("placements_total", "Searches for an engine, by result (asked, guessed, refused, none).", "result"),
 		failures:   vec("upstream_errors_total", "Attempts to serve a request that failed, by kind.", "kind"),
 		moves:      counter("moves_total", "Sessions that moved because their engine or node was lost."),

@@ -41,7 +41,8 @@ type Settings struct {
 	AccessLog     Access        // which requests have a line in the access log
 	AccessSample  int           // of so many requests one, with AccessSampled; at least 1
 	ShutdownDelay time.Duration // from the status page saying 503 to the listener closing
-	// TrustedNetworks may speak for users: their X-Forwarded-* are believed.
+	// TrustedNetworks may speak for users: their X-Forwarded-* are believed, and they may
+	// send headers of the PROXY protocol where Config.ProxyProtocol asks for them.
 	TrustedNetworks []netip.Prefix
 }
 

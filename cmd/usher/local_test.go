@@ -175,6 +175,33 @@ func TestPrintConfig(t *testing.T) {
 	}
 }
 
+// A field that is true or false needs no value on the line, and may be given one.
+func TestSwitchFields(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "usher.yaml")
+	if err := os.WriteFile(path, []byte("door: {proxy_protocol: true}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, env, flag, want string
+	}{
+		{"file", "", "", "proxy_protocol: true # from " + path + ":1"},
+		{"environment", "false", "", "proxy_protocol: false # from USHER_DOOR_PROXY_PROTOCOL"},
+		{"flag", "false", "--door-proxy-protocol", "proxy_protocol: true # from --door-proxy-protocol"},
+		{"flag with a value", "true", "--door-proxy-protocol=false", "proxy_protocol: false # from --door-proxy-protocol"},
+		{"neither", "on", "", "\"on\" is neither true nor false"},
+	} {
+		f := newFixture(t)
+		f.facts.UserDir, f.vars["USHER_DOOR_PROXY_PROTOCOL"] = "/home/ada/.local/share", c.env
+		args := []string{"agent", "--print-config", "--config", path}
+		if c.flag != "" {
+			args = append(args, c.flag)
+		}
+		if _, out, err := f.do(args...); !strings.Contains(out+err, c.want) {
+			t.Errorf("%s:\n%s%s", c.name, out, err)
+		}
+	}
+}
+
 func TestLeave(t *testing.T) {
 	api := newFakeAPI(t)
 	api.fill()

@@ -74,10 +74,8 @@ func unknown(b, line []byte, whole bool) (h Header, missing int, err error) {
 		return Header{}, 0, nil
 	case len(line) < len(b): // the CR is there
 		return Header{}, 1, nil
-	case len(b) == MaxLine-1:
-		return Header{}, 0, badLine(len(b), "no end of the line")
 	}
-	return Header{}, 2, nil
+	return Header{}, 2, nil // more than the line may have is seen when they are there
 }
 
 // missing is how many bytes at least come yet: what the field at hand needs, the shortest

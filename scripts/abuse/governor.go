@@ -4,8 +4,6 @@ import (
 	"context"
 	"sync"
 	"time"
-
-	"github.com/ushercluster/usher/scripts/bench"
 )
 
 // behind is how much of what was not done in time is made up for.
@@ -33,7 +31,14 @@ func (g *governor) take(ctx context.Context, n int) error {
 	if wait <= 0 {
 		return ctx.Err()
 	}
-	return bench.Sleep(ctx, wait)
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // schedule is called with the lock held.

@@ -18,7 +18,8 @@ const few = 20
 // streamsEach is how many streams a connection of HTTP/2 opens: the door allows no more.
 const streamsEach = 100
 
-// kinds are those that there are.
+// kinds are those that there are. What is held is begun with so slowly that the beginning is no
+// flood of large answers or handshakes.
 var kinds = [...]kind{
 	{Name: "rapid-reset", What: "requests that are taken back when the door has begun", TLS: true, H2: true, Rate: 2000, Act: "resets"},
 	{Name: "continuation", What: "heads that never end, in CONTINUATION frames", TLS: true, H2: true, Rate: 20000, Act: "frames"},
@@ -28,12 +29,12 @@ var kinds = [...]kind{
 	{Name: "ping-deaf", What: "PING frames, the answers not read", TLS: true, H2: true, Rate: 20000, Act: "frames"},
 	{Name: "settings", What: "SETTINGS frames", TLS: true, H2: true, Rate: 20000, Act: "frames"},
 	{Name: "empty-data", What: "DATA frames without data", TLS: true, H2: true, Rate: 20000, Act: "frames"},
-	{Name: "window-zero", What: "large answers asked for with no window", TLS: true, H2: true, Many: streamsEach, Rate: 500, Act: "streams", Hold: true},
-	{Name: "window-tiny", What: "the same with a byte at a time", TLS: true, H2: true, Many: streamsEach, Rate: 500, Act: "streams", Hold: true},
-	{Name: "slow-body-h2", What: "bodies of a byte a second, many in a connection", TLS: true, H2: true, Many: streamsEach, Rate: 500, Act: "streams", Hold: true},
-	{Name: "slow-head", What: "heads of a byte a second", Many: 1, Rate: 300, Act: "connections", Hold: true},
-	{Name: "slow-body", What: "bodies of a byte a second", Many: 1, Rate: 300, Act: "connections", Hold: true},
-	{Name: "slow-reader", What: "large answers read slowly", Many: 1, Rate: 300, Act: "connections", Hold: true},
+	{Name: "window-zero", What: "large answers asked for with no window", TLS: true, H2: true, Many: streamsEach, Rate: 200, Act: "streams", Hold: true},
+	{Name: "window-tiny", What: "the same with a byte at a time", TLS: true, H2: true, Many: streamsEach, Rate: 200, Act: "streams", Hold: true},
+	{Name: "slow-body-h2", What: "bodies of a byte a second, many in a connection", TLS: true, H2: true, Many: streamsEach, Rate: 200, Act: "streams", Hold: true},
+	{Name: "slow-head", What: "heads of a byte a second", Many: 1, Rate: 100, Act: "connections", Hold: true},
+	{Name: "slow-body", What: "bodies of a byte a second", Many: 1, Rate: 100, Act: "connections", Hold: true},
+	{Name: "slow-reader", What: "large answers read slowly", Many: 1, Rate: 100, Act: "connections", Hold: true},
 	{Name: "slow-head-tls", What: "as slow-head", TLS: true, Many: 1, Rate: 100, Act: "connections", Hold: true},
 	{Name: "slow-body-tls", What: "as slow-body", TLS: true, Many: 1, Rate: 100, Act: "connections", Hold: true},
 	{Name: "slow-reader-tls", What: "as slow-reader", TLS: true, Many: 1, Rate: 100, Act: "connections", Hold: true},

@@ -102,6 +102,7 @@ type scribe struct {
 	l     net.Listener
 	mu    sync.Mutex
 	notes []string
+	last  []string // what take returned
 }
 
 func newScribe(tb testing.TB) *scribe {
@@ -137,8 +138,16 @@ func (s *scribe) note(line string) {
 func (s *scribe) take() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := s.notes
-	s.notes = nil
+	s.last, s.notes = s.notes, nil
+	return s.last
+}
+
+// kept is what take returned last, and what came since.
+func (s *scribe) kept() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := append(slices.Clone(s.last), s.notes...)
+	s.last, s.notes = nil, nil
 	return n
 }
 

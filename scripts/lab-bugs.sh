@@ -17,7 +17,7 @@ rows() {
 consensus-log-not-synced|deaths|smoke --seed 3 --steps 4 --faults power-cut-all
 consensus-acknowledged-before-commit|run|smoke --seed 5 --steps 6 --faults isolate,kill
 consensus-read-without-a-round|linearizability|nightly --runs 1 --nodes 3 --seed 4 --steps 6 --sessions 60 --faults pause
-fsm-reads-a-clock|hashes|smoke --seed 6 --steps 8 --faults kill
+fsm-reads-a-clock|occurrences|smoke --seed 6 --steps 8 --faults kill
 scheduler-missed-times-vanish|occurrences|nightly --runs 1 --nodes 3 --seed 7 --steps 3 --sessions 60 --faults kill-all,power-cut-all
 admin-unknown-is-said-to-be-no|refusals|nightly --runs 1 --nodes 3 --seed 8 --steps 6 --sessions 60 --faults isolate,black-hole
 admin-stale-read-not-labelled|stale reads|smoke --seed 8 --steps 3 --faults isolate

@@ -24,7 +24,7 @@ func (l *Load) makeTasks(ctx context.Context) error {
 		err := l.anywhere(ctx, "make task "+TaskName(i), func(ctx context.Context, c *admin.Client) error {
 			_, err := c.PutTask(ctx, TaskName(i), admin.TaskSpec{
 				Document: l.cfg.Document, Every: admin.Duration(l.pace.Every), Attempts: 3,
-				Timeout: admin.Duration(time.Minute), CatchUp: admin.Duration(10 * time.Minute),
+				Timeout: admin.Duration(time.Minute), CatchUp: admin.Duration(l.catchUp(i)),
 			})
 			return err
 		})
@@ -33,6 +33,15 @@ func (l *Load) makeTasks(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// catchUp is after how long the i-th task's due times are missed: those of the last one in an
+// outage, so that what was missed has to be on record, too.
+func (l *Load) catchUp(i int) time.Duration {
+	if i > 0 && i == l.cfg.Tasks-1 {
+		return max(2*l.pace.Every, time.Second)
+	}
+	return 10 * time.Minute
 }
 
 // startTasks has somebody who asks for runs of each task, and somebody who looks at each

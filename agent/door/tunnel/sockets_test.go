@@ -177,15 +177,23 @@ func TestSocketsUnderLoad(t *testing.T) {
 		way := func(from, to net.Conn, masked bool, seed uint64) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			var all []byte
-			for len(all) < 6<<20 {
+			for len(all) < 24<<20 {
 				size := r.IntN(200)
 				if r.IntN(4) == 0 {
 					size = r.IntN(300_000)
 				}
 				all = append(all, frame(masked, 0x82, bytes.Repeat([]byte{byte(size)}, size))...)
 			}
+			full := make(chan struct{}) // nobody takes more
 			work.Go(func() {
-				for b := all; len(b) > 0; {
+				_ = from.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
+				n, err := from.Write(all)
+				close(full)
+				if err == nil {
+					f.Error("no end was ever held up")
+				}
+				_ = from.SetWriteDeadline(time.Now().Add(patience))
+				for b := all[n:]; len(b) > 0; {
 					n := min(len(b), 1+r.IntN(200_000))
 					if _, err := from.Write(b[:n]); err != nil {
 						f.Error(err)
@@ -195,6 +203,7 @@ func TestSocketsUnderLoad(t *testing.T) {
 				}
 			})
 			work.Go(func() {
+				<-full
 				got := make([]byte, len(all))
 				s := rand.New(rand.NewPCG(seed, 2))
 				for at := 0; at < len(got); {

@@ -18,7 +18,6 @@ consensus-log-not-synced|deaths|smoke --seed 3 --steps 4 --faults power-cut-all
 consensus-acknowledged-before-commit|run|smoke --seed 5 --steps 6 --faults isolate,kill
 consensus-read-without-a-round|linearizability|nightly --runs 1 --nodes 3 --seed 4 --steps 6 --sessions 60 --faults pause
 fsm-reads-a-clock|occurrences|smoke --seed 6 --steps 8 --faults kill
-admin-unknown-is-said-to-be-no|refusals|nightly --runs 1 --nodes 3 --seed 8 --steps 8 --sessions 60 --faults resets
 admin-stale-read-not-labelled|stale reads|smoke --seed 8 --steps 3 --faults isolate
 door-silence-unnoticed|moves|nightly --runs 1 --nodes 3 --seed 9 --steps 4 --sessions 200 --faults black-hole,pause
 TABLE

@@ -56,6 +56,10 @@ if [ "$mode" = full ]; then
   fi
 fi
 go test $race -timeout 8m ./...
+if [ -n "$race" ]; then
+  step "tests that the race detector would disturb"
+  CGO_ENABLED=0 go test -timeout 2m -run '^(TestCorpus|TestIdleWebSocketIsSmall|Test[A-Za-z]*AllocatesNothing)$' ./agent/door
+fi
 
 # Ten minutes are all that there is: what a slow machine leaves no time for is skipped aloud.
 if [ "$mode" = full ]; then

@@ -28,6 +28,7 @@ func TestProxiedUsers(t *testing.T) {
 						var s seen
 						for i := range 4 {
 							s, cookie = p.get(client, cookie, "X-Forwarded-For", "1.2.3.4", "X-Forwarded-Proto", "gopher")
+							synctest.Wait() // the connection to the engine is back
 							if got := s.Header["X-Forwarded-For"]; len(got) != 1 || got[0] != from || s.Header.Get("X-Real-Ip") != from {
 								t.Errorf("version %d, request %d: the engine sees %v", v, i, s.Header)
 							}

@@ -62,6 +62,7 @@ func crossings() []crossing {
 	request(true, "HTTP/1.0", strings.Replace(cleanRequest, "1.1", "1.0", 1))
 	request(true, "HTTP/1.0 that stays", "GET /case HTTP/1.0\r\nHost: app\r\nConnection: keep-alive\r\nCookie: usher=COOKIE\r\n\r\n")
 	request(false, "HTTP/1.0 without Host", "GET /case HTTP/1.0\r\nCookie: usher=COOKIE\r\n\r\n")
+	request(true, "HTTP/1.0 that asks for WebSocket", "GET /case HTTP/1.0\r\nHost: app\r\nCookie: usher=COOKIE\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
 	fields(true, "close", "Connection: close\r\n")
 	fields(true, "usual ones", "Accept: */*\r\nAccept-Encoding: gzip\r\nUser-Agent: x\r\nReferer: http://app/\r\nX-A: 1\r\nX-A: 2\r\nx-b:\r\nX-C: \t spaces\t \r\n")
 	fields(true, "of the hop", "Connection: X-Named, keep-alive\r\nX-Named: a\r\nKeep-Alive: 5\r\nProxy-Connection: x\r\nUpgrade: h2c\r\nProxy-Authorization: a\r\nProxy-Authenticate: b\r\n")

@@ -101,9 +101,10 @@ func foldPath(p string) string {
 }
 
 // wantsWebSocket reports whether the request asks to become a WebSocket. Any other
-// Upgrade is ignored, as RFC 9110 7.8 allows: Java and curl offer h2c at first.
+// Upgrade is ignored, as RFC 9110 7.8 allows: Java and curl offer h2c at first. In
+// HTTP/1.0 it demands so of every one.
 func wantsWebSocket(r *http.Request) bool {
-	return hasToken(r.Header["Upgrade"], "websocket") && hasToken(r.Header["Connection"], "upgrade")
+	return r.ProtoAtLeast(1, 1) && hasToken(r.Header["Upgrade"], "websocket") && hasToken(r.Header["Connection"], "upgrade")
 }
 
 func checkWebSocket(r *http.Request) *problem {

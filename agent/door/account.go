@@ -248,7 +248,7 @@ func knownKind(kind string) string {
 		refusedEnded, refusedSeat, refusedGone, refusedCut, "client_gone":
 		return kind
 	}
-	for _, p := range []*problem{problemTooLarge, problemSlow, problemTimeout, problemBadAnswer, problemHead, problemNotFound} {
+	for _, p := range []*problem{problemTooLarge, problemSlow, problemTimeout, problemBadAnswer, problemHead, problemFields, problemNotFound} {
 		if p.Code == kind {
 			return kind
 		}

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/ushercluster/usher/agent/http1"
 )
 
 // maxReplay is the largest request body that is kept so that the request can be
@@ -124,6 +126,10 @@ func (b *body) blame() *problem {
 	case errors.Is(b.err, errBodyStalled):
 		return problemSlow
 	case errors.Is(b.err, errBodyForm):
+		var bad *http1.Error // HTTP/2 has errors of its own
+		if errors.As(b.err, &bad) {
+			return problemOf(bad)
+		}
 		return problemHead
 	}
 	return nil
